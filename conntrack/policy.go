@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package conntrack
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// When is the age from which a flow is replicated.
+type When uint8
+
+// Ages, youngest first.
+const (
+	WhenNew     When = iota // from its first packet
+	WhenReplied             // from SEEN_REPLY
+	WhenAssured             // from ASSURED
+)
+
+// Policy says which flows are replicated. It has two executors: Match here
+// (dump, deaths, audit, the receiver) and bpf/flow.bpf.c through loader's
+// settings. testdata/policy.txt is run through both.
+type Policy struct {
+	Protocols [256]bool      // by IP protocol number
+	Ignore    []netip.Prefix // a flow with any of its four addresses in one is not replicated
+	TCP       When
+	Other     When
+}
+
+// DefaultPolicy replicates every protocol: TCP once ASSURED, the rest once
+// replied.
+func DefaultPolicy() Policy {
+	p := Policy{TCP: WhenAssured, Other: WhenReplied}
+	for i := range p.Protocols {
+		p.Protocols[i] = true
+	}
+	return p
+}
+
+// Verdict is what a policy says of a flow.
+type Verdict uint8
+
+// Verdicts.
+const (
+	Ignore    Verdict = iota // not replicated
+	Replicate                // replicated as it is
+	Gone                     // TIME_WAIT or CLOSE: a deletion for the peer
+)
+
+// Match is the policy's executor in Go.
+func (p *Policy) Match(f *Flow) Verdict {
+	if !p.Protocols[f.Proto] || f.Status&(Template|Dying) != 0 {
+		return Ignore
+	}
+	if f.Proto == unix.IPPROTO_TCP && (f.TCP.State == TCPTimeWait || f.TCP.State == TCPClose) {
+		return Gone
+	}
+	when := p.Other
+	if f.Proto == unix.IPPROTO_TCP {
+		when = p.TCP
+	}
+	switch {
+	case when == WhenReplied && f.Status&SeenReply == 0:
+		return Ignore
+	case when == WhenAssured && f.Status&Assured == 0:
+		return Ignore
+	}
+	for _, pre := range p.Ignore {
+		for _, a := range [...]Addr{f.Orig.Src, f.Orig.Dst, f.Reply.Src, f.Reply.Dst} {
+			if pre.Contains(a.IP(f.Family)) {
+				return Ignore
+			}
+		}
+	}
+	return Replicate
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// Config is a validated configuration. Every field has its final value:
+// defaults are filled in, durations are durations, names are resolved.
+type Config struct {
+	Path    string
+	Node    Node
+	VRRP    VRRP
+	Sync    *Sync // nil: election without copy
+	Capture Capture
+	Control Control
+	Metrics Metrics
+	Log     Log
+}
+
+// Node is [node].
+type Node struct{ Name string }
+
+// VRRP is [vrrp].
+type VRRP struct {
+	Groups       []Group     // in the order of the file
+	SyncGroups   []SyncGroup // in the order of the file
+	StartupDelay time.Duration
+}
+
+// Group is [vrrp.group.NAME].
+type Group struct {
+	Name           string
+	Description    string
+	Disable        bool
+	Interface      string
+	VRID           uint8
+	Addresses      []Address
+	Priority       uint8 // 1-255
+	AdvertInterval time.Duration
+	NoPreempt      bool
+	PreemptDelay   time.Duration
+	Version        int // 3 (2 from step 3 on)
+	HelloSource    netip.Addr
+}
+
+// Address is one virtual address and the interface that carries it.
+type Address struct {
+	Prefix    netip.Prefix
+	Interface string // the group's when the file names none
+}
+
+// SyncGroup is [vrrp.sync-group.NAME].
+type SyncGroup struct {
+	Name   string
+	Member []string
+}
+
+// CommitMode is conntrack-sync's commit.
+type CommitMode string
+
+// Commit modes.
+const (
+	CommitContinuous CommitMode = "continuous"
+	CommitTakeover   CommitMode = "takeover"
+)
+
+// Sync is [conntrack-sync].
+type Sync struct {
+	SyncGroup   string // failover-mechanism.vrrp.sync-group
+	Group       string // failover-mechanism.vrrp.group
+	External    bool   // failover-mechanism.external
+	Policy      conntrack.Policy
+	Commit      CommitMode
+	CommitAfter time.Duration
+	FenceLimit  time.Duration
+	Links       []Link
+}
+
+// Link is [conntrack-sync.interface.NAME].
+type Link struct {
+	Interface string
+	Peer      []netip.Addr // empty: found on the link
+	Listen    netip.Addr   // invalid: the interface's first address
+	Port      uint16       // default 3781
+}
+
+// Capture is [capture].
+type Capture struct {
+	Mode      string   // auto, tc, tracing, netlink
+	Advert    string   // auto, tc, socket, xdp
+	Interface []string // names or patterns with *
+	Exclude   []string
+}
+
+// Control is [control].
+type Control struct{ Socket string }
+
+// Metrics is [metrics].
+type Metrics struct{ Listen []string }
+
+// Log is [log].
+type Log struct{ Level string }
