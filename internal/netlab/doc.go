@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package netlab builds a router pair out of network namespaces of one
+// machine and takes it apart again: two routers, a host on each side, a
+// switch between them, NAT and a stateful forward chain, faults as an operator
+// meets them (power cut, interface down, cable out, loss), and an eye on every
+// wire that counts resets and ICMP errors.
+//
+// It owns only namespaces whose names begin with its prefix. It never touches
+// a link, a sysctl or a process outside of them.
+//
+//	              lan switch                         wan switch
+//	client ------- lan.host                           wan.host ------- server
+//	10.0.0.10      lan.r1 --- eth0 [ r1 ] eth1 --- wan.r1      203.0.113.10
+//	               lan.r2 --- eth0 [ r2 ] eth1 --- wan.r2
+//	                            eth2 |  | eth2
+//	                         sync.r1 +  + sync.r2      (a switch, so that a
+//	                               sync switch          dead peer costs carrier)
+//
+// All three switches live in one namespace of their own, without addresses.
+package netlab

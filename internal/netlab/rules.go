@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netlab
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// ruleTable is the name of the lab's own table in each router.
+const ruleTable = "lab"
+
+// rules gives a router what a small office has: DNAT of the WAN VIP's ports,
+// source translation of what leaves the LAN, and a forward chain that lets in
+// only what is established, related, from the LAN or DNATed. In nft's words:
+//
+//	prerouting   iif eth1 ip daddr WANVIP {tcp,udp} dport 20000-20999 dnat to 10.0.0.10
+//	prerouting   iif eth1 ip daddr WANVIP {tcp,udp} dport 21000-31999 dnat to 10.0.0.50
+//	postrouting  oif eth1 ip saddr 10.0.0.0/24 snat to WANVIP fully-random
+//	forward      policy drop; ct state established,related accept;
+//	             iif eth0 accept; iif eth3 accept; ct status dnat accept
+func (n *Namespace) rules(nat NAT) error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle)))
+	if err != nil {
+		return fmt.Errorf("open nftables in %q: %w", n.Name, err)
+	}
+	t := c.AddTable(&nftables.Table{Name: ruleTable, Family: nftables.TableFamilyIPv4})
+	addNAT(c, t, nat)
+	addForward(c, t)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("load rules into %q: %w", n.Name, err)
+	}
+	return nil
+}
+
+func addNAT(c *nftables.Conn, t *nftables.Table, nat NAT) {
+	pre := c.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	post := c.AddChain(&nftables.Chain{Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	if nat == NoNAT {
+		return
+	}
+	for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+		c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: dnat(proto, DNATHostFirst, DNATHostLast, ClientAddr.Addr())})
+		c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: dnat(proto, DNATCrowdFirst, DNATCrowdLast, LANCrowd.Addr())})
+	}
+	exprs := append(ifName(expr.MetaKeyOIFNAME, "eth1"), fromLAN()...)
+	switch nat {
+	case Masquerade:
+		exprs = append(exprs, &expr.Masq{})
+	default:
+		exprs = append(exprs, &expr.Immediate{Register: 1, Data: WANVIP.Addr().AsSlice()},
+			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, FullyRandom: nat == SNATRandom})
+	}
+	c.AddRule(&nftables.Rule{Table: t, Chain: post, Exprs: exprs})
+}
+
+func addForward(c *nftables.Conn, t *nftables.Table) {
+	drop := nftables.ChainPolicyDrop
+	fwd := c.AddChain(&nftables.Chain{Name: "forward", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop})
+	accept := &expr.Verdict{Kind: expr.VerdictAccept}
+	for _, match := range [][]expr.Any{
+		ctBits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED),
+		ifName(expr.MetaKeyIIFNAME, "eth0"),
+		ifName(expr.MetaKeyIIFNAME, "eth3"),
+		ctBits(expr.CtKeySTATUS, 1<<5), // IPS_DST_NAT
+	} {
+		c.AddRule(&nftables.Rule{Table: t, Chain: fwd, Exprs: append(match, accept)})
+	}
+}
+
+func ifName(key expr.MetaKey, name string) []expr.Any {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: b},
+	}
+}
+
+// ctBits matches when any of the bits is set.
+func ctBits(key expr.CtKey, bits uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: key, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
+func fromLAN() []expr.Any {
+	net4 := LANVIP.Masked().Addr().AsSlice()
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{255, 255, 255, 0}, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: net4},
+	}
+}
+
+func dnat(proto byte, first, last uint16, to netip.Addr) []expr.Any {
+	return append(ifName(expr.MetaKeyIIFNAME, "eth1"),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: WANVIP.Addr().AsSlice()},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: binaryutil.BigEndian.PutUint16(first), ToData: binaryutil.BigEndian.PutUint16(last)},
+		&expr.Immediate{Register: 1, Data: to.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+	)
+}
