@@ -107,6 +107,25 @@ const (
 	TCPFlagMaxAckSet   uint8 = 0x20
 )
 
+// SCTP is what can be restored of struct ip_ct_sctp: State is the kernel's enum
+// sctp_conntrack, VTag the verification tags of the original direction and of
+// the reply. Without the tags every packet but INIT is INVALID.
+type SCTP struct {
+	VTag  [2]uint32
+	State uint8
+}
+
+// ZoneDir says for which direction of a flow its zone counts; the other one is
+// in zone 0 then.
+type ZoneDir uint8
+
+// Directions of a zone. ZoneBoth is the usual one (nft `ct zone set`).
+const (
+	ZoneBoth  ZoneDir = iota
+	ZoneOrig          // `ct original zone set`
+	ZoneReply         // `ct reply zone set`
+)
+
 // Flow is one entry of the kernel table as a value. It is what rooms exchange;
 // stores keep something smaller.
 type Flow struct {
@@ -117,16 +136,26 @@ type Flow struct {
 	Zone          uint16
 	Family, Proto uint8
 	TCP           TCP
+	ZoneDir       ZoneDir
+	SCTP          SCTP
 }
 
 // Key names the flow.
 func (f *Flow) Key() Key {
-	return Key{Tuple: f.Orig, Zone: f.Zone, Family: f.Family, Proto: f.Proto}
+	k := Key{Tuple: f.Orig, Zone: f.Zone, Family: f.Family, Proto: f.Proto}
+	if f.ZoneDir == ZoneReply {
+		k.Zone = 0
+	}
+	return k
 }
 
 // ReplyKey names the flow by its reply tuple.
 func (f *Flow) ReplyKey() Key {
-	return Key{Tuple: f.Reply, Zone: f.Zone, Family: f.Family, Proto: f.Proto}
+	k := Key{Tuple: f.Reply, Zone: f.Zone, Family: f.Family, Proto: f.Proto}
+	if f.ZoneDir == ZoneOrig {
+		k.Zone = 0
+	}
+	return k
 }
 
 // SNAT says whether the source is translated: the reply does not go to where
@@ -146,8 +175,10 @@ func (f *Flow) isICMP() bool {
 	return f.Proto == unix.IPPROTO_ICMP || f.Proto == unix.IPPROTO_ICMPV6
 }
 
-func (f *Flow) hasPorts() bool {
-	switch f.Proto {
+func (f *Flow) hasPorts() bool { return protoHasPorts(f.Proto) }
+
+func protoHasPorts(proto uint8) bool {
+	switch proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP, unix.IPPROTO_GRE:
 		return true
 	}
