@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package adverts runs the election in a process of its own. It owns the
+// adverts on the wire and the virtual addresses; it never sees a flow, a peer
+// of the sync link, or the fence: those belong to the daemon, and the two
+// meet in one handshake over a socketpair.
+//
+//	daemon                                child (tandem adverts)
+//	------                                ----------------------
+//	Start  --- hello, groups, go ------>  Cleanup, open interfaces
+//	       <-- Promoting --------------   Active, advert is out
+//	fence up
+//	       --- Fenced ----------------->  addresses in, announced
+//	       <-- AddressesIn ------------
+//	       <-- Demoting ---------------   adverts stopped
+//	RELEASE to the peer
+//	       --- Released --------------->  addresses out
+//	       <-- AddressesOut -----------
+//
+// In the child one locked real-time thread receives, decides and sends
+// (loop.go); a second one watches links, keeps sockets and addresses and
+// announces (stage.go), since everything that takes the rtnl lock may wait
+// for the whole host.
+//
+//	process.go event.go status.go   the daemon's side
+//	codec.go shm.go                 what crosses the border
+//	gate.go                         the handshake's machine, pure
+//	main.go loop.go receive*.go send.go stage.go links.go   the child
+package adverts

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/config"
+)
+
+// Defaults of Config.
+const (
+	DefaultGateTimeout    = 200 * time.Millisecond
+	DefaultReleaseTimeout = 100 * time.Millisecond
+)
+
+// Config is what Start needs. Groups that are disabled are left out.
+type Config struct {
+	Exe  string   // the binary to start; "": /proc/self/exe
+	Args []string // its arguments; nil: "adverts"
+
+	Groups     []config.Group
+	SyncGroups []config.SyncGroup
+	Ring       *os.File // ring of the TC ingress program, nil: raw sockets; stays the caller's
+
+	GateTimeout    time.Duration // from Promoting to Fenced; 0: DefaultGateTimeout
+	ReleaseTimeout time.Duration // from Demoting to Released; 0: DefaultReleaseTimeout
+	StartupDelay   time.Duration // before the first group may leave Initialize
+	GatePreempt    bool          // at the start no set preempts until AllowPreempt(true)
+
+	Log *slog.Logger // nil: slog.Default()
+}
+
+// Process is the daemon's end of the child. Its methods may be called from
+// any goroutine; all but Stop return without waiting for the child.
+type Process struct {
+	cmd    *exec.Cmd
+	sock   *os.File
+	shm    *shm
+	names  *names
+	events chan Event
+	done   chan struct{} // closed when the child was reaped and Exited delivered
+	log    *slog.Logger
+
+	mu       sync.Mutex // sock's writes, stopping
+	stopping bool
+}
+
+// Start starts the child in the network namespace of the calling thread. When
+// ctx ends the child is stopped as by Stop. Events must be read until the
+// channel is closed.
+func Start(ctx context.Context, cfg Config) (*Process, error) {
+	names, err := nameSets(cfg.Groups, cfg.SyncGroups)
+	if err != nil {
+		return nil, fmt.Errorf("start adverts: %w", err)
+	}
+	shared, err := createShm(len(names.groups), len(names.interfaces))
+	if err != nil {
+		return nil, fmt.Errorf("start adverts: %w", err)
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		shared.close()
+		return nil, fmt.Errorf("start adverts: %w", err)
+	}
+	defer theirs.Close()
+	p := &Process{
+		cmd:    command(cfg, theirs, shared.file),
+		sock:   ours,
+		shm:    shared,
+		names:  names,
+		events: make(chan Event, 256),
+		done:   make(chan struct{}),
+		log:    cfg.Log,
+	}
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	if err := p.cmd.Start(); err != nil {
+		ours.Close()
+		shared.close()
+		return nil, fmt.Errorf("start adverts: %w", err)
+	}
+	if err := p.configure(cfg); err != nil {
+		p.log.Error("configure adverts", "error", err)
+		ours.Close() // the child ends by itself, Exited reports it
+	}
+	go p.read()
+	stop := context.AfterFunc(ctx, func() { p.post(message{Type: msgStop}) })
+	go func() { <-p.done; stop() }()
+	return p, nil
+}
+
+func command(cfg Config, sock, shared *os.File) *exec.Cmd {
+	exe, args := cfg.Exe, cfg.Args
+	if exe == "" {
+		exe = "/proc/self/exe"
+	}
+	if args == nil {
+		args = []string{"adverts"}
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.ExtraFiles = []*os.File{sock, shared} // 3 and 4, see Main
+	if cfg.Ring != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, cfg.Ring) // 5
+	}
+	return cmd
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socketpair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "adverts"), os.NewFile(uintptr(fds[1]), "adverts-child"), nil
+}
+
+// configure sends hello, every group, go.
+func (p *Process) configure(cfg Config) error {
+	h := hello{
+		Protocol:       protocolNumber,
+		Sets:           uint16(len(p.names.sets)),
+		GateTimeout:    int64(orDefault(cfg.GateTimeout, DefaultGateTimeout)),
+		ReleaseTimeout: int64(orDefault(cfg.ReleaseTimeout, DefaultReleaseTimeout)),
+		StartupDelay:   int64(cfg.StartupDelay),
+		GatePreempt:    cfg.GatePreempt,
+		Ring:           cfg.Ring != nil,
+	}
+	if err := p.write(message{Type: msgHello, Tail: h.append(nil)}); err != nil {
+		return err
+	}
+	for i, g := range p.names.groups {
+		w := wireGroup(g)
+		m := message{Type: msgGroup, Group: uint16(i), Set: p.names.setOf[i], Tail: w.append(nil)}
+		if err := p.write(m); err != nil {
+			return err
+		}
+	}
+	return p.write(message{Type: msgGo})
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// Events delivers what the child says, in order; it is closed after Exited.
+func (p *Process) Events() <-chan Event { return p.events }
+
+// Fenced answers Promoting: the fence stands, the addresses may go in.
+func (p *Process) Fenced(set string, term uint32) { p.answer(msgFenced, set, term) }
+
+// Released answers Demoting: the peer has the RELEASE, the addresses may go.
+func (p *Process) Released(set string, term uint32) { p.answer(msgReleased, set, term) }
+
+// TakeOver makes a Backup Active at once: the Active hands the role over.
+// Promoting (cause handed-over) follows, or Refused.
+func (p *Process) TakeOver(set string) { p.answer(msgTakeOver, set, 0) }
+
+// HandOver makes an Active a Backup without priority 0: the peer takes over.
+// Demoting (cause handed-over) follows, or Refused. If no peer speaks within
+// Active_Down_Interval the set takes the role back.
+func (p *Process) HandOver(set string) { p.answer(msgHandOver, set, 0) }
+
+// AllowPreempt permits, or forbids, every set to take the role from a peer
+// that is alive and lower. A peer that falls silent is replaced either way.
+func (p *Process) AllowPreempt(allow bool) {
+	p.post(message{Type: msgAllow, Flags: bit(allow)})
+}
+
+// Stop ends the election in good order (priority 0, Demoting with cause
+// shutdown, addresses out) and waits for the child's end. A child that does
+// not end within 3 s is killed. Someone must go on reading Events.
+func (p *Process) Stop() {
+	p.post(message{Type: msgStop})
+	select {
+	case <-p.done:
+	case <-time.After(3 * time.Second):
+		p.log.Warn("adverts process does not stop, killing it", "pid", p.cmd.Process.Pid)
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// PID is the child's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+func (p *Process) answer(t messageType, set string, term uint32) {
+	i, ok := p.names.index[set]
+	if !ok {
+		panic(fmt.Sprintf("adverts: no set %q", set))
+	}
+	p.post(message{Type: t, Set: i, Term: term})
+}
+
+// post writes m; an error means that the child is gone, which read reports.
+func (p *Process) post(m message) {
+	if err := p.write(m); err != nil {
+		p.log.Debug("write to adverts process", "error", err)
+	}
+}
+
+func (p *Process) write(m message) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopping = p.stopping || m.Type == msgStop
+	if _, err := p.sock.Write(m.append(nil)); err != nil {
+		return fmt.Errorf("write message %d to adverts process: %w", m.Type, err)
+	}
+	return nil
+}
+
+// read delivers events until the child closes its end, then reaps it.
+func (p *Process) read() {
+	buf := make([]byte, maxMessage)
+	for {
+		n, err := p.sock.Read(buf)
+		if err != nil || n == 0 {
+			break
+		}
+		var m message
+		if err := m.parse(buf[:n]); err != nil {
+			p.log.Error("read from adverts process", "error", err)
+			continue
+		}
+		if e := p.names.event(&m); e != nil {
+			p.events <- e
+		}
+	}
+	err := p.cmd.Wait()
+	p.mu.Lock()
+	stopping := p.stopping
+	p.mu.Unlock()
+	p.sock.Close()
+	p.shm.retire(p.names)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("adverts process: %w", err)
+	case !stopping:
+		err = errors.New("adverts process ended by itself")
+	}
+	p.events <- Exited{Err: err}
+	close(p.events)
+	close(p.done)
+}
+
+// Status reads the child's published state. After the child's end it is the
+// last one published.
+func (p *Process) Status() Status { return p.shm.status(p.names) }
