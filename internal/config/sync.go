@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// DefaultPort of replication, UDP. conntrackd may still hold 3780.
+const DefaultPort = 3781
+
+// Bounds of [conntrack-sync].
+const (
+	defaultCommitAfter = 2 * time.Second
+	maxCommitAfter     = time.Hour
+	defaultFenceLimit  = 5 * time.Second
+	minFenceLimit      = 100 * time.Millisecond
+	maxFenceLimit      = time.Minute
+)
+
+func readSync(t *table) *Sync {
+	defer t.finish()
+	s := &Sync{
+		Policy:      readPolicy(t),
+		Commit:      CommitMode(t.choice("commit", string(CommitContinuous), string(CommitContinuous), string(CommitTakeover))),
+		CommitAfter: t.duration("commit-after", defaultCommitAfter, 0, maxCommitAfter, 0),
+		FenceLimit:  t.duration("fence-limit", defaultFenceLimit, minFenceLimit, maxFenceLimit, 0),
+	}
+	readFailover(s, t)
+	readAuthentication(t)
+	for _, l := range t.table("interface").tables() {
+		s.Links = append(s.Links, readLink(l))
+	}
+	switch {
+	case len(s.Links) == 0 && !t.has("interface"):
+		t.fault("interface", "missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]")
+	case len(s.Links) > 1:
+		t.fault("interface", "more than one link is not in this version of tandem yet: keep one of the tables")
+	}
+	t.later("expectations are", "expect-sync")
+	t.later("the second path is", "second-path")
+	return s
+}
+
+// readFailover reads what replication follows. VyOS has only the sync group.
+func readFailover(s *Sync, t *table) {
+	f := t.table("failover-mechanism")
+	v := f.table("vrrp")
+	s.SyncGroup = v.text("sync-group", "", nameRule, isName)
+	s.Group = v.text("group", "", nameRule, isName)
+	f.later("another election (failover-mechanism.external) is", "external")
+	v.finish()
+	f.finish()
+	const hint = `write failover-mechanism.vrrp.sync-group = "MAIN", or failover-mechanism.vrrp.group = "LAN"`
+	switch {
+	case !v.has("sync-group") && !v.has("group") && !f.has("external"):
+		t.fault("failover-mechanism", "missing: %s", hint)
+	case v.has("sync-group") && v.has("group"):
+		t.fault("failover-mechanism", "names both a sync group and a group: keep one of the two lines")
+	}
+}
+
+// readAuthentication insists that "none" is said aloud.
+func readAuthentication(t *table) {
+	t.choice("authentication", "", "none")
+	if _, ok := t.get("key-file"); ok {
+		t.fault("key-file", `sealing with a key is not in this version of tandem yet, and it is not left out in silence: `+
+			`write authentication = "none" instead, and let nobody but the peer reach the link`)
+		return
+	}
+	if !t.has("authentication") {
+		t.fault("authentication", `missing: this version of tandem cannot seal datagrams: `+
+			`write authentication = "none" to say that nobody but the peer can reach the link`)
+	}
+}
+
+// protocols are the names of accept-protocol.
+var protocols = map[string]uint8{
+	"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP, "icmp6": unix.IPPROTO_ICMPV6,
+	"sctp": unix.IPPROTO_SCTP, "dccp": unix.IPPROTO_DCCP, "gre": unix.IPPROTO_GRE, "udplite": unix.IPPROTO_UDPLITE,
+	"esp": unix.IPPROTO_ESP,
+}
+
+var protocolNames = []string{"tcp", "udp", "icmp", "icmp6", "sctp", "dccp", "gre", "udplite", "esp", "all"}
+
+func readPolicy(t *table) conntrack.Policy {
+	p := conntrack.DefaultPolicy()
+	names, ok := t.list("accept-protocol")
+	if ok && len(names) == 0 {
+		t.fault("accept-protocol", "empty list: must be some of %s", oneOf(protocolNames))
+	}
+	if ok && !slices.Contains(names, "all") {
+		p.Protocols = [256]bool{}
+	}
+	for _, name := range names {
+		if !slices.Contains(protocolNames, name) {
+			t.refuse("accept-protocol", name, "must be some of %s", oneOf(protocolNames))
+			continue
+		}
+		if name != "all" {
+			p.Protocols[protocols[name]] = true
+		}
+	}
+	p.Ignore = t.prefixes("ignore-address")
+	w := t.table("replicate-when")
+	defer w.finish()
+	p.TCP = readWhen(w, "tcp", "assured")
+	p.Other = readWhen(w, "other", "replied")
+	return p
+}
+
+func readWhen(t *table, name, def string) conntrack.When {
+	switch t.choice(name, def, "new", "replied", "assured") {
+	case "new":
+		return conntrack.WhenNew
+	case "replied":
+		return conntrack.WhenReplied
+	}
+	return conntrack.WhenAssured
+}
+
+// prefixes gives addresses and prefixes, host bits cleared.
+func (t *table) prefixes(name string) (out []netip.Prefix) {
+	l, _ := t.list(name)
+	for _, s := range l {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); aerr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p.Addr().Is4In6() {
+			t.refuse(name, s, `must be an address or a prefix, as "10.0.0.2" or "10.0.0.0/24"`)
+			continue
+		}
+		out = append(out, p.Masked())
+	}
+	return out
+}
+
+func readLink(t *table) Link {
+	defer t.finish()
+	l := Link{
+		Interface: t.name(),
+		Listen:    t.address("listen-address"),
+		Port:      uint16(t.number("port", DefaultPort, 1, 65535)),
+	}
+	if !isLink(l.Interface) {
+		t.d.fault(t.key, "must be %s", linkRule)
+	}
+	peers, ok := t.list("peer")
+	if ok && len(peers) == 0 {
+		t.fault("peer", "empty list: name the peer's address, or take the line out and it is found on the link")
+	}
+	for _, s := range peers {
+		a, err := netip.ParseAddr(s)
+		switch {
+		case err != nil || a.IsUnspecified() || a.IsMulticast() || a.Is4In6():
+			t.refuse("peer", s, `must be unicast addresses without prefix length, as ["192.168.255.2"]`)
+		case a == l.Listen:
+			t.refuse("peer", s, "is this node's own listen-address: name the other node's")
+		case l.Listen.IsValid() && a.Is4() != l.Listen.Is4():
+			t.refuse("peer", s, "must be of the family of listen-address, %s", l.Listen)
+		case slices.Contains(l.Peer, a):
+			t.refuse("peer", s, "stands there twice")
+		default:
+			l.Peer = append(l.Peer, a)
+		}
+	}
+	t.later("choosing the group of the hello is", "mcast-group")
+	return l
+}
+
+// checkSync holds conntrack-sync against the groups.
+func checkSync(root *table, c *Config) {
+	if c.Sync == nil {
+		return
+	}
+	key := func(k ...string) []string { return append([]string{"conntrack-sync"}, k...) }
+	s := c.Sync
+	if s.SyncGroup != "" && !slices.ContainsFunc(c.VRRP.SyncGroups, func(g SyncGroup) bool { return g.Name == s.SyncGroup }) {
+		root.d.fault(key("failover-mechanism", "vrrp", "sync-group"), "%q: no such sync group: %s", s.SyncGroup,
+			known("sync groups", c.VRRP.SyncGroups, func(g SyncGroup) string { return g.Name }))
+	}
+	if s.Group != "" {
+		checkFollowed(root, c, key("failover-mechanism", "vrrp", "group"))
+	}
+	for _, l := range s.Links {
+		for _, g := range c.VRRP.Groups {
+			if g.Interface == l.Interface {
+				root.d.fault(key("interface", l.Interface), "carries group %s too: flows that leave by a sync link are not captured, "+
+					"so the link needs an interface of its own (a VLAN will do)", g.Name)
+			}
+		}
+	}
+}
+
+func checkFollowed(root *table, c *Config, key []string) {
+	name := c.Sync.Group
+	i := slices.IndexFunc(c.VRRP.Groups, func(g Group) bool { return g.Name == name })
+	if i < 0 {
+		root.d.fault(key, "%q: no such group: %s", name, known("groups", c.VRRP.Groups, func(g Group) string { return g.Name }))
+		return
+	}
+	if c.VRRP.Groups[i].Disable {
+		root.d.fault(key, "%q: this group is disabled", name)
+	}
+	for _, s := range c.VRRP.SyncGroups {
+		if slices.Contains(s.Member, name) {
+			root.d.fault(key, "%q: is a member of sync group %s, which decides: write failover-mechanism.vrrp.sync-group = %q", name, s.Name, s.Name)
+		}
+	}
+}
+
+// known lists what there is, for an error.
+func known[T any](what string, all []T, name func(T) string) string {
+	if len(all) == 0 {
+		return "the file has no " + what
+	}
+	words := make([]string, len(all))
+	for i := range all {
+		words[i] = name(all[i])
+	}
+	return fmt.Sprintf("must be %s", oneOf(words))
+}
