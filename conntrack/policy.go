@@ -20,7 +20,7 @@ const (
 
 // Policy says which flows are replicated. It has two executors: Match here
 // (dump, deaths, audit, the receiver) and bpf/flow.bpf.c through loader's
-// settings. testdata/policy.txt is run through both.
+// settings. policytest/testdata/policy.txt is run through both.
 type Policy struct {
 	Protocols [256]bool      // by IP protocol number
 	Ignore    []netip.Prefix // a flow with any of its four addresses in one is not replicated
@@ -48,30 +48,40 @@ const (
 	Gone                     // TIME_WAIT or CLOSE: a deletion for the peer
 )
 
-// Match is the policy's executor in Go.
+// Match is the policy's executor in Go. The age comes before Gone: a flow that
+// never was old enough was never replicated, and SEEN_REPLY and ASSURED do not
+// go back, so that a refused connection is nobody's deletion.
 func (p *Policy) Match(f *Flow) Verdict {
-	if !p.Protocols[f.Proto] || f.Status&(Template|Dying) != 0 {
+	if !p.Protocols[f.Proto] || f.Status&(Template|Dying) != 0 || !p.ofAge(f) || p.ignored(f) {
 		return Ignore
 	}
 	if f.Proto == unix.IPPROTO_TCP && (f.TCP.State == TCPTimeWait || f.TCP.State == TCPClose) {
 		return Gone
 	}
+	return Replicate
+}
+
+func (p *Policy) ofAge(f *Flow) bool {
 	when := p.Other
 	if f.Proto == unix.IPPROTO_TCP {
 		when = p.TCP
 	}
-	switch {
-	case when == WhenReplied && f.Status&SeenReply == 0:
-		return Ignore
-	case when == WhenAssured && f.Status&Assured == 0:
-		return Ignore
+	switch when {
+	case WhenReplied:
+		return f.Status&SeenReply != 0
+	case WhenAssured:
+		return f.Status&Assured != 0
 	}
-	for _, pre := range p.Ignore {
+	return true
+}
+
+func (p *Policy) ignored(f *Flow) bool {
+	for _, prefix := range p.Ignore {
 		for _, a := range [...]Addr{f.Orig.Src, f.Orig.Dst, f.Reply.Src, f.Reply.Dst} {
-			if pre.Contains(a.IP(f.Family)) {
-				return Ignore
+			if prefix.Contains(a.IP(f.Family)) {
+				return true
 			}
 		}
 	}
-	return Replicate
+	return false
 }
