@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What programs and user space exchange. bpf2go makes the Go side of each
+ * struct from this file; package maps reads them.
+ */
+#ifndef TANDEM_SHARED_H
+#define TANDEM_SHARED_H
+
+#include "types.h"
+
+/* conntrack.Tuple: IPv4 in the first four bytes, ports in host order. */
+struct flow_tuple {
+	__u32 src[4];
+	__u32 dst[4];
+	__u16 sport;
+	__u16 dport;
+};
+
+enum flow_verdict {
+	FLOW_IGNORE = 0,    /* never stands in a record */
+	FLOW_REPLICATE = 1, /* conntrack.Replicate */
+	FLOW_GONE = 2,	    /* conntrack.Gone */
+};
+
+/* One flow as tandem_flow tells it. */
+struct flow_record {
+	__u64 at; /* bpf_ktime_get_ns */
+	struct flow_tuple orig;
+	struct flow_tuple reply;
+	__u32 status;
+	__u32 mark;
+	__u32 timeout; /* jiffies left */
+	__u16 zone;
+	__u8 family;
+	__u8 proto;
+	__u8 verdict;
+	__u8 state;
+	__u8 flags[2];
+	__u8 scale[2];
+	__u8 pad[2];
+};
+
+/* Packets by what became of them; the first nine add up to all packets. */
+struct flow_counters {
+	__u64 own;	   /* of a socket of this host */
+	__u64 untracked;   /* no entry, or ctinfo UNTRACKED */
+	__u64 unconfirmed; /* template, dying, or not in the kernel table */
+	__u64 protocol;	   /* not a replicated protocol */
+	__u64 matched;	   /* its cell matches: nothing new */
+	__u64 young;	   /* below the age of replicate-when */
+	__u64 ignored;	   /* an address to be ignored */
+	__u64 told;	   /* put into the ring, refreshes and gone included */
+	__u64 full;	   /* lost: the ring was full */
+	__u64 gone;	   /* of told: TIME_WAIT or CLOSE */
+	__u64 refreshed;   /* of told: nothing new, but told long ago */
+	__u64 crowded;	   /* a flow not told found no cell (of young, ignored) */
+};
+
+/* Shared memory of tandem_flow and its reader (.bss, mapped). */
+struct flow_control {
+	__u32 waiting; /* the reader sleeps until woken */
+	__u32 epoch;   /* another value forgets what was told */
+};
+
+struct ignore_key {
+	__u32 prefixlen; /* 32 bits of family, then the address's */
+	__u32 family;
+	__u32 addr[4];
+};
+
+#define ADVERT_SMALL 136 /* a VRRP PDU with 32 IPv4 addresses */
+#define ADVERT_LARGE 1416
+
+/* An advert as tandem_advert copies it; len bytes of PDU follow. */
+struct advert_record {
+	__u64 at; /* bpf_ktime_get_ns */
+	__u32 ifindex;
+	__u32 src[4];
+	__u32 dst[4];
+	__u16 len;
+	__u8 family;
+	__u8 ttl;
+};
+
+struct advert_counters {
+	__u64 copied;
+	__u64 full;	 /* lost: the ring was full */
+	__u64 malformed; /* shorter than it says, or longer than a record */
+	__u64 fragment;
+};
+
+/* Packets at the fence while it is up. */
+struct fence_counters {
+	__u64 dropped_new;
+	__u64 dropped_invalid;
+	__u64 passed_known;	/* of an entry that the kernel table has */
+	__u64 passed_untracked;
+	__u64 passed_local;	/* to an own non-virtual address, or over lo */
+	__u64 passed_link;	/* to link-local multicast, broadcast, ND */
+	__u64 passed_advert;
+	__u64 passed_sync;
+	__u64 passed_unseen;	/* fence_tc: no TCP or UDP, no whole packet */
+};
+
+/* Shared memory of the fence (.bss, mapped). */
+struct fence_control {
+	__u64 deadline; /* bpf_ktime_get_ns; 0: down */
+	__u32 sync_port;
+};
+
+struct own_key {
+	__u32 family;
+	__u32 addr[4];
+};
+
+#endif
