@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package load_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/load"
+	"github.com/tandem-ha/tandem/internal/netlab"
+)
+
+var smallMix = load.Mix{Steady: 10, Idle: 6, Bulk: 4, UDP: 40}
+
+// A router that nothing happens to loses nothing.
+func TestNothingHappens(t *testing.T) {
+	lab := netlab.ForTest(t, netlab.Options{})
+	if err := lab.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	wire, err := lab.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := load.Start(drill.Paths(lab), smallMix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Mark(netlab.Now())
+	time.Sleep(2 * time.Second)
+	if !l.AwaitHealthy(t.Context(), 5*time.Second) {
+		t.Error("not healthy")
+	}
+	l.SpeakIdle(time.Second)
+	r := l.Report()
+	t.Logf("%+v", r)
+	if len(r.TCPBroken) != 0 || len(r.UDPSilent) != 0 || r.UDPGap.Max != 0 {
+		t.Errorf("broken %v, silent %v, gap %v", r.TCPBroken, r.UDPSilent, r.UDPGap)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := wire.Stats()
+	if s.FromRouters() != 0 {
+		t.Errorf("wire: %+v", s)
+	}
+	if err := wire.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Addresses that move without the kernel table break connections, and the
+// endpoints must notice: a drill that passes here would prove nothing.
+func TestAddressesAloneBreak(t *testing.T) {
+	lab := netlab.ForTest(t, netlab.Options{})
+	if err := lab.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := load.Start(drill.Paths(lab), smallMix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	wire, err := lab.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wire.Close()
+	time.Sleep(500 * time.Millisecond)
+	at, err := lab.R1.PowerOff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Mark(at)
+	time.Sleep(300 * time.Millisecond)
+	if r := l.Report(); len(r.UDPSilent) != smallMix.UDP {
+		t.Errorf("without a router %d of %d UDP flows are silent: %+v", len(r.UDPSilent), smallMix.UDP, r)
+	}
+	if err := lab.R2.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	l.AwaitHealthy(t.Context(), 2*time.Second)
+	l.SpeakIdle(time.Second)
+	r, s := l.Report(), wire.Stats()
+	t.Logf("TCP broken %d of %d, UDP silent %d of %d, silence %s, wire %+v\nfirst: %v\n%v",
+		len(r.TCPBroken), r.TCP, len(r.UDPSilent), r.UDP, r.Silence.Length(), s, r.TCPBroken, r.UDPSilent)
+	if len(r.TCPBroken) < 5 || len(r.UDPSilent) < 10 || s.RST == 0 {
+		t.Errorf("the lab did not notice: TCP broken %d, UDP silent %d, RST %d", len(r.TCPBroken), len(r.UDPSilent), s.RST)
+	}
+	if d := r.Silence.Length(); d < 290*time.Millisecond || d > 800*time.Millisecond {
+		t.Errorf("silence lasted %s, want about 300 ms", d)
+	}
+}
