@@ -9,7 +9,7 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 packages=(
-	clang-19 llvm-19 libbpf-dev                # make generate
+	clang-19 llvm-19                           # make generate
 	gcc libc6-dev                              # make race: the detector is linked by cgo
 	nftables conntrack iproute2 iputils-ping   # rulesets and probes in the tests' namespaces
 	tcpdump tshark iperf3                      # oracles: what is on the wire, and how much

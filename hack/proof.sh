@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The long tier: hours of what `make test` does once. Leaves a record in
+# docs/measurements/ (see the README there), of failures too.
+# PROOF_ROUNDS (default 10) and PROOF_FUZZTIME (default 10m) make it shorter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=${PROOF_ROUNDS:-10}
+commit=$(git -c safe.directory="$PWD" describe --always --dirty)
+record=docs/measurements/$(date +%F)-$commit
+failed=0
+mkdir -p "$record"
+
+# step NAME COMMAND...: the output goes to NAME.txt, the verdict to summary.txt.
+step() {
+	local name=$1 code=0 start=$SECONDS
+	shift
+	"$@" >"$record/$name.txt" 2>&1 || code=$?
+	printf '%-8s exit %-3d %6d s  %s\n' "$name" "$code" $((SECONDS - start)) "$*" | tee -a "$record/summary.txt"
+	[ "$code" = 0 ] || failed=1
+}
+
+machine() {
+	uname -srvm
+	lscpu | grep -E '^(Model name|CPU\(s\)|Hypervisor|L[23])'
+	free -h
+	go version
+	cat /proc/loadavg
+	git -c safe.directory="$PWD" log -1 --oneline
+}
+
+drills() {
+	local i
+	for ((i = 1; i <= rounds; i++)); do
+		echo "--- round $i of $rounds"
+		bin/tandem-lab drill crash
+	done
+}
+
+: >"$record/summary.txt"
+step machine machine
+step tests make test TESTFLAGS="-count=$rounds -shuffle=on -p 1 -timeout 6h"
+step race make race TESTFLAGS="-count=$((rounds / 3 + 1)) -shuffle=on -p 1 -timeout 6h"
+step fuzz make fuzz FUZZTIME="${PROOF_FUZZTIME:-10m}"
+step bench make bench TESTFLAGS="-count=$rounds -p 1 -timeout 6h" BENCHTIME=2s
+step drills drills
+echo "proof: the record is in $record"
+exit "$failed"
