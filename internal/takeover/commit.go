@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// Views is what the committer needs of the peers' views. Calls are short and
+// may come from any goroutine.
+type Views interface {
+	// Take appends what the kernel table lacks to ops, hottest first, at most
+	// up to cap(ops); nothing younger than minAge. It is taken until Done.
+	Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op
+	// Done gives the outcome of all that was taken; an op whose Err is set did
+	// not reach the kernel table and is not tried again until it changes.
+	Done(ops []conntrack.Op)
+	// Uncommitted counts what Take would give with minAge 0.
+	Uncommitted() int
+	// Adopt makes a slice of the views' flows own flows and says whether there
+	// are more.
+	Adopt() (more bool)
+}
+
+// Kernel is what the committer needs of the kernel table.
+type Kernel interface {
+	Apply(ops []conntrack.Op) error
+	Delete(k *conntrack.Key) error
+}
+
+// CommitStats counts what reached the kernel table, by outcome.
+type CommitStats struct {
+	Created, Replaced, Deleted uint64
+	Clashes                    uint64 // another flow of this node holds the tuple
+	Displaced                  uint64 // flows whose older claimants of a tuple had to go
+	Failed                     uint64 // refused by the kernel for another reason
+	LastError                  string
+}
+
+const (
+	batch = 300 // entries per sendmsg: where the kernel's rate levels off
+
+	// A committed entry gets at least this long: its owner says when it ends,
+	// and the first packet forwarded here sets the true timeout.
+	timeoutFloor = 600 // seconds
+)
+
+// Committer writes views into the kernel table: in the background when it is
+// continuous, all of it when a takeover asks.
+type Committer struct {
+	views      Views
+	kernel     Kernel
+	continuous bool
+	after      time.Duration
+	report     func(Event)
+
+	rush, active, adopt atomic.Bool
+	pausedUntil         atomic.Int64 // unix nanoseconds
+	wake                chan struct{}
+	ops                 []conntrack.Op
+
+	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
+	lastError                                              atomic.Pointer[string]
+}
+
+// NewCommitter makes a committer. report takes EvProgress and EvCommitted.
+func NewCommitter(v Views, k Kernel, continuous bool, after time.Duration, report func(Event)) *Committer {
+	return &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report,
+		wake: make(chan struct{}, 1), ops: make([]conntrack.Op, 0, batch)}
+}
+
+func (c *Committer) String() string { return "commit" }
+
+// Wake tells the committer that there may be something to do.
+func (c *Committer) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Rush asks for everything at once, or no longer. It is answered by
+// EvCommitted when nothing is left.
+func (c *Committer) Rush(on bool) {
+	c.rush.Store(on)
+	c.Wake()
+}
+
+// SetActive tells the role: an Active goes on committing what arrives late, if
+// it does not clash.
+func (c *Committer) SetActive(on bool) {
+	c.active.Store(on)
+	if !on {
+		c.adopt.Store(false)
+	}
+}
+
+// Adopt asks for the views' flows to become own flows, in slices.
+func (c *Committer) Adopt() {
+	c.adopt.Store(true)
+	c.Wake()
+}
+
+// Pause holds background commits back.
+func (c *Committer) Pause(d time.Duration) { c.pausedUntil.Store(time.Now().Add(d).UnixNano()) }
+
+// Stats reads the counters.
+func (c *Committer) Stats() CommitStats {
+	s := CommitStats{Created: c.created.Load(), Replaced: c.replaced.Load(), Deleted: c.deleted.Load(),
+		Clashes: c.clashes.Load(), Displaced: c.displaced.Load(), Failed: c.failed.Load()}
+	if e := c.lastError.Load(); e != nil {
+		s.LastError = *e
+	}
+	return s
+}
+
+// Run commits until ctx ends. It must be called from one goroutine only.
+func (c *Committer) Run(ctx context.Context) error {
+	poll := time.NewTicker(100 * time.Millisecond) // flows come of age without a wake
+	defer poll.Stop()
+	for {
+		more, err := c.pass()
+		if err != nil {
+			return err
+		}
+		if more && ctx.Err() == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		case <-poll.C:
+		}
+	}
+}
+
+// pass does one batch and says whether another one waits.
+func (c *Committer) pass() (more bool, err error) {
+	rush := c.rush.Load()
+	minAge, ok := c.due(rush)
+	if ok {
+		c.ops = c.views.Take(c.ops[:0], minAge)
+		if len(c.ops) > 0 {
+			if err := c.write(rush); err != nil {
+				return false, err
+			}
+			c.report(Event{Kind: EvProgress})
+			return true, nil
+		}
+	}
+	if rush && c.rush.Load() {
+		c.report(Event{Kind: EvCommitted, On: true})
+	}
+	if c.adopt.Load() {
+		if more = c.views.Adopt(); !more {
+			c.adopt.Store(false)
+		}
+	}
+	return more, nil
+}
+
+// due says whether to commit now, and from which age on.
+func (c *Committer) due(rush bool) (time.Duration, bool) {
+	switch {
+	case rush || c.active.Load():
+		return 0, true
+	case !c.continuous || time.Now().UnixNano() < c.pausedUntil.Load():
+		return 0, false
+	}
+	return c.after, true
+}
+
+func (c *Committer) write(rush bool) error {
+	for i := range c.ops {
+		if f := &c.ops[i].Flow; f.Timeout < timeoutFloor {
+			f.Timeout = timeoutFloor
+		}
+	}
+	if err := c.kernel.Apply(c.ops); err != nil {
+		return fmt.Errorf("commit %d flows: %w", len(c.ops), err)
+	}
+	if !c.active.Load() || rush {
+		if err := c.displace(); err != nil {
+			return err
+		}
+	}
+	c.count()
+	c.views.Done(c.ops)
+	return nil
+}
+
+// displace removes the older claimants of a tuple that a flow of the view
+// needs, and tries once more. At an Active only a takeover may do that: later
+// its own entries are younger than any word of a peer.
+func (c *Committer) displace() error {
+	for i := range c.ops {
+		op := &c.ops[i]
+		if op.Kind == conntrack.OpDelete || !errors.Is(op.Err, unix.EEXIST) {
+			continue
+		}
+		orig, reply := op.Flow.Key(), op.Flow.ReplyKey()
+		for _, k := range []*conntrack.Key{&orig, &reply} {
+			if err := c.kernel.Delete(k); err != nil {
+				return fmt.Errorf("displace the older claimant of a tuple: %w", err)
+			}
+		}
+		c.displaced.Add(1)
+		if err := c.kernel.Apply(c.ops[i : i+1]); err != nil {
+			return fmt.Errorf("commit a flow again: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Committer) count() {
+	for i := range c.ops {
+		switch op := &c.ops[i]; {
+		case errors.Is(op.Err, unix.EEXIST):
+			c.clashes.Add(1)
+		case op.Err != nil:
+			c.failed.Add(1)
+			s := op.Err.Error()
+			c.lastError.Store(&s)
+		case op.Kind == conntrack.OpCreate:
+			c.created.Add(1)
+		case op.Kind == conntrack.OpReplace:
+			c.replaced.Add(1)
+		default:
+			c.deleted.Add(1)
+		}
+	}
+}

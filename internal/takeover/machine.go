@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import "time"
+
+// PeerID names a peer within this process.
+type PeerID int
+
+// EventKind is what happened.
+type EventKind uint8
+
+// Events. The comment says which fields of Event count.
+const (
+	EvPromoting    EventKind = iota // the election made us Active, its advert is out: Cause
+	EvAddressesIn                   // the virtual addresses are installed and announced
+	EvDemoting                      // the election left Active, addresses wait: Cause
+	EvAddressesOut                  // the virtual addresses are gone
+	EvPreemptDue                    // Backup hears an Active of lower priority, or no longer: On
+	EvPeerUp                        // Peer
+	EvPeerDown                      // Peer
+	EvPeerState                     // Peer, State
+	EvView                          // our view of Peer is complete, or no longer: On
+	EvDrained                       // every own flow is acknowledged, or no longer: On
+	EvCommitted                     // nothing of any view is left to commit, or something is: On
+	EvProgress                      // a batch was committed
+	EvStop                          // a clean stop is asked for
+	EvTick                          // time has passed
+)
+
+// Event is one input of the machine.
+type Event struct {
+	Kind  EventKind
+	Cause string
+	Peer  PeerID
+	State State
+	On    bool
+}
+
+// ActionKind is what is to be done.
+type ActionKind uint8
+
+// Actions, to be carried out in the order given.
+const (
+	ActFenceUp      ActionKind = iota // for D
+	ActFenceRenew                     // for D
+	ActFenceDown                      //
+	ActSetActive                      // tell the replication machine the role: On
+	ActFenced                         // tell the election that addresses may go in
+	ActRelease                        // own flows lose their owner; no death is told any more
+	ActReleased                       // tell the election that addresses may go out
+	ActRush                           // commit all that is left, now, hottest first: On
+	ActPause                          // no background commit for D (late frames still use the old entries)
+	ActForget                         // every entry of ours has stale windows: commit all again
+	ActAdopt                          // flows of the views become own flows
+	ActDropReleased                   // released own flows that the Active now owns go
+	ActTakeOver                       // tell the election: the Active hands over to us
+	ActHandOver                       // tell the election: the peer takes over from us
+	ActStopElection                   // priority 0 where still Active, addresses out, end
+	ActSetState                       // tell the peers: State
+	ActNote                           // for history and hooks: Note
+)
+
+// Action is one output of the machine.
+type Action struct {
+	Kind  ActionKind
+	D     time.Duration
+	On    bool
+	State State
+	Note  string
+}
+
+// Timing holds the machine's durations. Zero fields take the defaults.
+type Timing struct {
+	FenceHold  time.Duration // how long one sign of progress keeps the fence up (500 ms)
+	FenceLimit time.Duration // how long it may stay up in all (5 s)
+	YieldFence time.Duration // how long it stays up after a yield (1 s)
+	HandOver   time.Duration // how long one phase of a hand-over may take (2 s)
+	Taken      time.Duration // how long the giver keeps its addresses after Go (100 ms)
+	Retry      time.Duration // pause after a hand-over that failed (1 s)
+}
+
+func (t *Timing) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&t.FenceHold, 500*time.Millisecond)
+	def(&t.FenceLimit, 5*time.Second)
+	def(&t.YieldFence, time.Second)
+	def(&t.HandOver, 2*time.Second)
+	def(&t.Taken, 100*time.Millisecond)
+	def(&t.Retry, time.Second)
+}
+
+// stage is where this node is between Backup and Active.
+type stage uint8
+
+const (
+	stageBackup     stage = iota
+	stagePromoting        // fence up, the addresses are on their way
+	stageCommitting       // addresses in, fence up, views not yet in the kernel table
+	stageActive           // fence down
+	stageYielding         // adverts stopped, addresses on their way out
+)
+
+type peer struct {
+	up    bool
+	view  bool // our view of it is complete
+	state State
+}
+
+// Machine is the pure machine of one replicated set. It has no clock: now is
+// nanoseconds of CLOCK_MONOTONIC.
+type Machine struct {
+	timing Timing
+	epoch  func() uint32 // draws the name of a hand-over, never 0
+
+	stage     stage
+	peers     map[PeerID]*peer
+	preempt   bool // a preemption is due
+	drained   bool
+	committed bool
+	released  bool // own flows have lost their owner and still stand
+	stopping  bool
+	stopped   bool
+
+	fenceUntil int64 // hard end of the fence; 0: down
+	hand       handOver
+	said       State
+	out        []Action
+}
+
+// NewMachine makes the machine of a Backup. epoch draws names for hand-overs.
+func NewMachine(t Timing, epoch func() uint32) *Machine {
+	t.setDefaults()
+	return &Machine{timing: t, epoch: epoch, peers: map[PeerID]*peer{}, committed: true, said: State{Role: RoleNone}}
+}
+
+// Step takes one event and gives what is to be done, in order. The slice is
+// the machine's and is good until the next Step.
+func (m *Machine) Step(now int64, ev Event) []Action {
+	m.out = m.out[:0]
+	switch ev.Kind {
+	case EvPromoting:
+		m.promote(now, ev.Cause)
+	case EvAddressesIn:
+		if m.stage == stagePromoting {
+			m.stage = stageCommitting
+		}
+	case EvDemoting:
+		m.demote(now, ev.Cause)
+	case EvAddressesOut:
+		m.addressesOut()
+	case EvPreemptDue:
+		m.preempt = ev.On
+	case EvPeerUp:
+		m.peer(ev.Peer).up = true
+	case EvPeerDown:
+		*m.peer(ev.Peer) = peer{}
+	case EvPeerState:
+		m.peer(ev.Peer).state = ev.State
+	case EvView:
+		m.peer(ev.Peer).view = ev.On
+	case EvDrained:
+		m.drained = ev.On
+	case EvCommitted:
+		m.committed = ev.On
+	case EvProgress:
+		m.renewFence(now)
+	case EvStop:
+		m.stopping = true
+	}
+	m.settle(now)
+	return m.out
+}
+
+// NextDeadline is when the machine wants an EvTick; 0: never.
+func (m *Machine) NextDeadline() (d int64) {
+	sooner := func(t int64, on bool) {
+		if on && t != 0 && (d == 0 || t < d) {
+			d = t
+		}
+	}
+	sooner(m.hand.deadline, m.hand.phase != PhaseNone)
+	sooner(m.hand.retryAt, m.hand.phase == PhaseNone && m.preempt && m.stage == stageBackup)
+	sooner(m.fenceUntil, m.fenced())
+	return d
+}
+
+// Active says whether this node is Active, or on its way to it.
+func (m *Machine) Active() bool {
+	return m.stage == stagePromoting || m.stage == stageCommitting || m.stage == stageActive
+}
+
+// Fenced says whether the fence of a takeover stands.
+func (m *Machine) fenced() bool {
+	return m.fenceUntil != 0 && (m.stage == stagePromoting || m.stage == stageCommitting)
+}
+
+func (m *Machine) promote(now int64, cause string) {
+	if m.Active() {
+		return
+	}
+	m.stage = stagePromoting
+	m.fenceUntil = now + int64(m.timing.FenceLimit)
+	m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
+	m.released = false
+	m.do(Action{Kind: ActSetActive, On: true})
+	m.do(Action{Kind: ActFenced})
+	m.rush()
+	m.note("takeover: " + cause)
+}
+
+// rush asks for a commit of everything. Only what is reported after it counts.
+func (m *Machine) rush() {
+	m.committed = false
+	m.do(Action{Kind: ActRush, On: true})
+}
+
+// settle does what the facts allow, whatever event brought them.
+func (m *Machine) settle(now int64) {
+	m.settleHandOver(now)
+	m.settleFence(now)
+	m.settleStop()
+	m.settleReleased()
+	m.say()
+}
+
+// settleFence takes the fence down when the kernel table is whole, or when its
+// limit is reached: a fence must not become the outage.
+func (m *Machine) settleFence(now int64) {
+	if m.fenced() && now >= m.fenceUntil {
+		m.fenceUntil = 0
+		m.do(Action{Kind: ActFenceDown})
+		m.note("fence limit reached: the rest is committed without it")
+	}
+	if m.stage != stageCommitting || m.fenced() && (!m.committed || m.hand.moreToCome(now)) {
+		return
+	}
+	if m.fenced() {
+		m.fenceUntil = 0
+		m.do(Action{Kind: ActFenceDown})
+	}
+	m.activate()
+}
+
+func (m *Machine) activate() {
+	m.stage = stageActive
+	m.do(Action{Kind: ActRush, On: false})
+	m.do(Action{Kind: ActAdopt})
+	m.note("takeover complete")
+}
+
+func (m *Machine) renewFence(now int64) {
+	if m.fenced() && now < m.fenceUntil {
+		d := min(int64(m.timing.FenceHold), m.fenceUntil-now)
+		m.do(Action{Kind: ActFenceRenew, D: time.Duration(d)})
+	}
+}
+
+// demote: RELEASE before the addresses go, because their going kills entries
+// whose deaths are no news.
+func (m *Machine) demote(now int64, cause string) {
+	m.stage = stageYielding
+	m.fenceUntil = 0
+	m.note("yield: " + cause)
+	if m.hand.phase == PhaseGo {
+		m.hand.deadline = now + int64(m.timing.Taken)
+		return // the addresses stay until the peer has them: give
+	}
+	m.hand = handOver{failed: m.hand.failed}
+	m.release()
+}
+
+func (m *Machine) release() {
+	m.released = true
+	m.do(Action{Kind: ActRelease})
+	m.do(Action{Kind: ActSetActive, On: false})
+	m.do(Action{Kind: ActRush, On: false})
+	m.do(Action{Kind: ActFenceUp, D: m.timing.YieldFence})
+	m.do(Action{Kind: ActPause, D: m.timing.YieldFence})
+	m.do(Action{Kind: ActReleased})
+}
+
+func (m *Machine) addressesOut() {
+	if m.Active() {
+		return
+	}
+	m.stage = stageBackup
+	m.do(Action{Kind: ActForget})
+}
+
+// settleReleased lets released flows go once the Active is known to own them.
+func (m *Machine) settleReleased() {
+	if m.stage != stageBackup || !m.released {
+		return
+	}
+	for _, p := range m.peers {
+		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone {
+			m.released = false
+			m.do(Action{Kind: ActDropReleased})
+			return
+		}
+	}
+}
+
+// settleStop ends the election when a clean stop was asked for and nothing is
+// to be handed over, or nobody takes it.
+func (m *Machine) settleStop() {
+	if !m.stopping || m.stopped || m.hand.phase != PhaseNone || m.stage == stageYielding {
+		return
+	}
+	if _, p := m.taker(); p != nil && m.Active() && !m.hand.failed {
+		return // handed over first
+	}
+	m.stopped = true
+	m.do(Action{Kind: ActStopElection})
+}
+
+// say publishes the state when it has changed.
+func (m *Machine) say() {
+	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch}
+	if m.Active() {
+		s.Role = RoleActive
+	}
+	for _, p := range m.peers {
+		s.Complete = s.Complete || p.up && p.view
+	}
+	if s != m.said {
+		m.said = s
+		m.do(Action{Kind: ActSetState, State: s})
+	}
+}
+
+func (m *Machine) peer(id PeerID) *peer {
+	p := m.peers[id]
+	if p == nil {
+		p = &peer{}
+		m.peers[id] = p
+	}
+	return p
+}
+
+func (m *Machine) do(a Action)   { m.out = append(m.out, a) }
+func (m *Machine) note(s string) { m.do(Action{Kind: ActNote, Note: s}) }

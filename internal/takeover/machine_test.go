@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func (a Action) String() string {
+	switch a.Kind {
+	case ActFenceUp:
+		return fmt.Sprintf("fence up %v", a.D)
+	case ActFenceRenew:
+		return fmt.Sprintf("fence renew %v", a.D)
+	case ActPause:
+		return fmt.Sprintf("pause %v", a.D)
+	case ActSetActive:
+		return fmt.Sprintf("active %v", a.On)
+	case ActRush:
+		return fmt.Sprintf("rush %v", a.On)
+	case ActSetState:
+		return fmt.Sprintf("say %v %v complete=%v", a.State.Role, a.State.Phase, a.State.Complete)
+	case ActNote:
+		return "note " + a.Note
+	}
+	return map[ActionKind]string{ActFenceDown: "fence down", ActFenced: "fenced", ActRelease: "release",
+		ActReleased: "released", ActForget: "forget", ActAdopt: "adopt", ActDropReleased: "drop released",
+		ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
+}
+
+func words(as []Action) (out []string) {
+	for _, a := range as {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func fixedEpoch() uint32 { return 7 }
+
+// peerIs is a peer's state in short.
+func peerIs(r Role, p Phase, epoch uint32) Event {
+	return Event{Kind: EvPeerState, Peer: 1, State: State{Role: r, Complete: true, Phase: p, Epoch: epoch}}
+}
+
+// TestOrder holds the order of every step of a change of role: what a user's
+// packets depend on.
+func TestOrder(t *testing.T) {
+	type step struct {
+		at   time.Duration
+		ev   Event
+		want string // comma separated
+	}
+	up := step{0, Event{Kind: EvPeerUp, Peer: 1}, "say Backup none complete=false"}
+	view := step{0, Event{Kind: EvView, Peer: 1, On: true}, "say Backup none complete=true"}
+	drained := step{0, Event{Kind: EvDrained, On: true}, ""}
+	promoted := step{0, Event{Kind: EvPromoting, Cause: "timeout"},
+		"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=true"}
+	in := step{0, Event{Kind: EvAddressesIn}, ""}
+	committed := step{0, Event{Kind: EvCommitted, On: true}, "fence down,rush false,adopt,note takeover complete"}
+	for name, steps := range map[string][]step{
+		"unplanned: fence, addresses, commit, fence down": {up, view, promoted,
+			{1, Event{Kind: EvProgress}, "fence renew 500ms"}, in, committed},
+		"a commit reported before the rush does not count": {up, view, {0, Event{Kind: EvCommitted, On: true}, ""}, promoted, in, committed},
+		"committed before the addresses are in: the fence waits for them": {up, view, promoted,
+			{1, Event{Kind: EvCommitted, On: true}, ""}, {2, Event{Kind: EvAddressesIn}, "fence down,rush false,adopt,note takeover complete"}},
+		"the fence has a limit": {up, view, promoted, in,
+			{4900 * time.Millisecond, Event{Kind: EvProgress}, "fence renew 100ms"},
+			{5 * time.Second, Event{Kind: EvTick}, "fence down,note fence limit reached: the rest is committed without it,rush false,adopt,note takeover complete"}},
+		"addresses later than the fence limit": {up, view, promoted,
+			{5 * time.Second, Event{Kind: EvTick}, "fence down,note fence limit reached: the rest is committed without it"},
+			{6 * time.Second, Event{Kind: EvAddressesIn}, "rush false,adopt,note takeover complete"}},
+		"yield: release before the addresses, entries are stale after": {up, view, promoted, in, committed,
+			{1, Event{Kind: EvDemoting, Cause: "higher-priority"},
+				"note yield: higher-priority,release,active false,rush false,fence up 1s,pause 1s,released,say Backup none complete=true"},
+			{2, Event{Kind: EvAddressesOut}, "forget"},
+			{3, peerIs(RoleActive, PhaseNone, 0), "drop released"},
+			{4, peerIs(RoleActive, PhaseNone, 0), ""}},
+		"a preemption waits for the complete view, then asks": {up, drained,
+			{0, Event{Kind: EvPreemptDue, On: true}, ""},
+			{0, peerIs(RoleActive, PhaseNone, 0), ""},
+			{1, Event{Kind: EvView, Peer: 1, On: true}, "say Backup want complete=true"},
+			{2, peerIs(RoleActive, PhaseDrained, 6), ""}, // another hand-over's
+			{3, peerIs(RoleActive, PhaseDrained, 7), "rush true"},
+			{4, Event{Kind: EvCommitted, On: true}, "say Backup committed complete=true"},
+			{5, peerIs(RoleActive, PhaseGo, 7), "take over"},
+			{6, Event{Kind: EvPromoting, Cause: "handed-over"},
+				"fence up 500ms,active true,fenced,rush true,note takeover: handed-over,say Active committed complete=true"},
+			{7, Event{Kind: EvAddressesIn}, "say Active taken complete=true"},
+			{8, Event{Kind: EvCommitted, On: true}, ""}, // flows born at the giver meanwhile
+			{9, peerIs(RoleBackup, PhaseDone, 7), "fence down,rush false,adopt,note takeover complete,say Active none complete=true"}},
+		"a giver that falls silent ends the hand-over, the election remains": {up, view,
+			{0, Event{Kind: EvPreemptDue, On: true}, ""},
+			{0, peerIs(RoleActive, PhaseNone, 0), "say Backup want complete=true"},
+			{2 * time.Second, Event{Kind: EvTick}, "note hand-over given up at phase want,say Backup none complete=true"},
+			{2500 * time.Millisecond, Event{Kind: EvTick}, ""},
+			{3 * time.Second, Event{Kind: EvTick}, "say Backup want complete=true"}},
+		"giving: drained, committed, go; addresses stay until the peer has them": {up, view, promoted, in, committed, drained,
+			{1, peerIs(RoleBackup, PhaseWant, 9), "say Active drained complete=true"},
+			{2, peerIs(RoleBackup, PhaseCommitted, 9), "hand over,say Active go complete=true"},
+			{3, Event{Kind: EvDemoting, Cause: "handed-over"}, "note yield: handed-over,say Backup go complete=true"},
+			{4, peerIs(RoleActive, PhaseCommitted, 9), ""},
+			{5, peerIs(RoleActive, PhaseTaken, 9), "release,active false,rush false,fence up 1s,pause 1s,released"},
+			{6, Event{Kind: EvAddressesOut}, "forget,say Backup done complete=true"},
+			{7, peerIs(RoleActive, PhaseNone, 0), "drop released,say Backup none complete=true"}},
+		"giving, and the taker dies: released after 100 ms": {up, view, promoted, in, committed, drained,
+			{1, peerIs(RoleBackup, PhaseWant, 9), "say Active drained complete=true"},
+			{2, peerIs(RoleBackup, PhaseCommitted, 9), "hand over,say Active go complete=true"},
+			{3, Event{Kind: EvDemoting, Cause: "handed-over"}, "note yield: handed-over,say Backup go complete=true"},
+			{3 + 100*time.Millisecond, Event{Kind: EvTick},
+				"note hand-over given up at phase go,release,active false,rush false,fence up 1s,pause 1s,released,say Backup none complete=true"}},
+		"a clean stop hands over first": {up, view, promoted, in, committed, drained,
+			{1, peerIs(RoleBackup, PhaseNone, 0), ""},
+			{1, Event{Kind: EvStop}, "say Active offer complete=true"},
+			{2, peerIs(RoleBackup, PhaseWant, 7), "say Active drained complete=true"},
+			{3, peerIs(RoleBackup, PhaseCommitted, 7), "hand over,say Active go complete=true"},
+			{4, Event{Kind: EvDemoting, Cause: "handed-over"}, "note yield: handed-over,say Backup go complete=true"},
+			{5, peerIs(RoleActive, PhaseTaken, 7), "release,active false,rush false,fence up 1s,pause 1s,released"},
+			{6, Event{Kind: EvAddressesOut}, "forget,say Backup done complete=true"},
+			{7, peerIs(RoleActive, PhaseNone, 0), "stop election,drop released,say Backup none complete=true"}},
+		"a clean stop without a peer does not wait": {promoted0, in, committed, {1, Event{Kind: EvStop}, "stop election"}},
+		"a clean stop nobody answers ends after one time-out": {up, view, promoted, in, committed,
+			{1, peerIs(RoleBackup, PhaseNone, 0), ""},
+			{1, Event{Kind: EvStop}, "say Active offer complete=true"},
+			{3 * time.Second, Event{Kind: EvTick}, "note hand-over given up at phase offer,stop election,say Active none complete=true"}},
+		"a Backup stops at once": {up, {1, Event{Kind: EvStop}, "stop election"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := NewMachine(Timing{}, fixedEpoch)
+			for i, s := range steps {
+				var want []string
+				if s.want != "" {
+					want = strings.Split(s.want, ",")
+				}
+				if d := cmp.Diff(want, words(m.Step(int64(time.Hour+s.at), s.ev))); d != "" {
+					t.Fatalf("step %d %+v (-want +got)\n%s", i, s.ev, d)
+				}
+			}
+		})
+	}
+}
+
+var promoted0 = struct {
+	at   time.Duration
+	ev   Event
+	want string
+}{0, Event{Kind: EvPromoting, Cause: "timeout"},
+	"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=false"}
+
+func TestStateSymmetry(t *testing.T) {
+	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef}, {RoleBackup, false, PhaseDone, 1}} {
+		got, err := ParseState(s.Append(nil))
+		if err != nil || got != s {
+			t.Fatalf("ParseState(Append(%+v)) = %+v, %v", s, got, err)
+		}
+	}
+	for _, bad := range [][]byte{nil, {1, 1, 0, 0, 0, 0, 0}, {2, 1, 0, 0, 0, 0, 0, 0}, {1, 3, 0, 0, 0, 0, 0, 0}, {1, 1, 0, 8, 0, 0, 0, 0}} {
+		if s, err := ParseState(bad); err == nil {
+			t.Errorf("ParseState(%x) = %+v, want an error", bad, s)
+		}
+	}
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Election is what the runner needs of the advert process: the gates, and the
+// two commands of a hand-over.
+type Election interface {
+	Fenced(set string)
+	Released(set string)
+	TakeOver(set string)
+	HandOver(set string)
+	Stop() // returns at once
+}
+
+// Fence drops what the kernel table does not know (loader.Fence).
+type Fence interface {
+	Up(d time.Duration) error
+	Renew(d time.Duration) error
+	Down() error
+}
+
+// Replica is what the runner needs of the replication machine, beside Views.
+type Replica interface {
+	SetActive(on bool)
+	SetState(s State)
+	Release()
+	Forget()
+	DropReleased()
+}
+
+// Record is the timeline of one takeover; times are nanoseconds of
+// CLOCK_MONOTONIC, 0 when the step was not reached (yet).
+type Record struct {
+	Cause       string        `json:"cause"`
+	Wall        time.Time     `json:"at"`
+	Silence     time.Duration `json:"silence_ns"` // since the last advert, when the cause is a timeout
+	Decided     int64         `json:"decided"`
+	FenceUp     int64         `json:"fence_up"`
+	AddressesIn int64         `json:"addresses_in"`
+	Committed   int64         `json:"committed"`
+	FenceDown   int64         `json:"fence_down"`
+	Flows       uint64        `json:"flows"` // committed between fence up and fence down
+}
+
+// Config is what a Runner is made of.
+type Config struct {
+	Set       string // the set of groups that the replication follows
+	Timing    Timing
+	Epoch     func() uint32
+	Now       func() int64 // CLOCK_MONOTONIC, nanoseconds
+	Election  Election
+	Fence     Fence
+	Replica   Replica
+	Committer *Committer
+	Note      func(string) // history and hooks
+	Log       *slog.Logger
+}
+
+// history is how many takeovers are remembered.
+const history = 32
+
+// Runner carries out what the machine decides. Run and the committer's Run are
+// the only goroutines; everything else talks to it by Post.
+type Runner struct {
+	cfg     Config
+	machine *Machine
+	events  chan Event
+
+	mu      sync.Mutex // guards what Status reads
+	role    string
+	since   time.Time
+	phase   Phase
+	records []Record
+	fence   bool
+	before  uint64
+}
+
+// NewRunner makes a runner of a Backup. Config.Committer may be set until Run.
+func NewRunner(cfg Config) *Runner {
+	return &Runner{cfg: cfg, machine: NewMachine(cfg.Timing, cfg.Epoch), events: make(chan Event, 256),
+		role: "Backup", since: time.Now()}
+}
+
+func (r *Runner) String() string { return "takeover" }
+
+// SetCommitter completes the circle: the committer reports to the runner.
+func (r *Runner) SetCommitter(c *Committer) { r.cfg.Committer = c }
+
+// Post hands an event to the machine. It blocks only while 256 others wait.
+func (r *Runner) Post(ev Event) { r.events <- ev }
+
+// Promoting is EvPromoting with what the history should know of it.
+func (r *Runner) Promoting(cause string, decided int64, silence time.Duration) {
+	r.mu.Lock()
+	r.records = append(r.records, Record{Cause: cause, Wall: time.Now(), Decided: decided, Silence: silence})
+	if len(r.records) > history {
+		r.records = r.records[1:]
+	}
+	r.mu.Unlock()
+	r.Post(Event{Kind: EvPromoting, Cause: cause})
+}
+
+// Run takes events until ctx ends.
+func (r *Runner) Run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait := time.Hour
+		if d := r.machine.NextDeadline(); d != 0 {
+			wait = max(0, time.Duration(d-r.cfg.Now()))
+		}
+		timer.Reset(wait)
+		ev := Event{Kind: EvTick}
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev = <-r.events:
+		case <-timer.C:
+		}
+		r.step(ev)
+	}
+}
+
+func (r *Runner) step(ev Event) {
+	for _, a := range r.machine.Step(r.cfg.Now(), ev) {
+		if err := r.carryOut(a); err != nil {
+			// The machine goes on: a fence that cannot stand must not keep
+			// the addresses away.
+			r.cfg.Log.Error("takeover step failed", "error", err)
+		}
+	}
+	r.observe(ev)
+}
+
+func (r *Runner) carryOut(a Action) error {
+	switch a.Kind {
+	case ActFenceUp:
+		return r.cfg.Fence.Up(a.D)
+	case ActFenceRenew:
+		return r.cfg.Fence.Renew(a.D)
+	case ActFenceDown:
+		return r.cfg.Fence.Down()
+	case ActSetActive:
+		r.cfg.Replica.SetActive(a.On)
+		r.cfg.Committer.SetActive(a.On)
+	case ActFenced:
+		r.cfg.Election.Fenced(r.cfg.Set)
+	case ActRelease:
+		r.cfg.Replica.Release()
+	case ActReleased:
+		r.cfg.Election.Released(r.cfg.Set)
+	case ActRush:
+		r.cfg.Committer.Rush(a.On)
+	case ActPause:
+		r.cfg.Committer.Pause(a.D)
+	case ActForget:
+		r.cfg.Replica.Forget()
+	case ActAdopt:
+		r.cfg.Committer.Adopt()
+	case ActDropReleased:
+		r.cfg.Replica.DropReleased()
+	case ActTakeOver:
+		r.cfg.Election.TakeOver(r.cfg.Set)
+	case ActHandOver:
+		r.cfg.Election.HandOver(r.cfg.Set)
+	case ActStopElection:
+		r.cfg.Election.Stop()
+	case ActSetState:
+		r.cfg.Replica.SetState(a.State)
+	case ActNote:
+		r.cfg.Log.Info(a.Note)
+		r.cfg.Note(a.Note)
+	}
+	return nil
+}
+
+// observe keeps the timeline and what Status shows.
+func (r *Runner) observe(ev Event) {
+	now := r.cfg.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.machine
+	role := RoleBackup.String()
+	if m.Active() {
+		role = RoleActive.String()
+	}
+	if role != r.role {
+		r.role, r.since = role, time.Now()
+	}
+	r.phase = m.hand.phase
+	if len(r.records) == 0 || !m.Active() {
+		r.fence = false
+		return
+	}
+	rec := &r.records[len(r.records)-1]
+	mark := func(at *int64, is bool) {
+		if is && *at == 0 {
+			*at = now
+		}
+	}
+	if rec.FenceUp == 0 {
+		r.before = r.committedSoFar()
+	}
+	mark(&rec.FenceUp, true)
+	mark(&rec.AddressesIn, ev.Kind == EvAddressesIn)
+	mark(&rec.Committed, m.committed)
+	if !m.fenced() && rec.FenceDown == 0 {
+		rec.FenceDown, rec.Flows = now, r.committedSoFar()-r.before
+	}
+	r.fence = m.fenced()
+}
+
+func (r *Runner) committedSoFar() uint64 {
+	s := r.cfg.Committer.Stats()
+	return s.Created + s.Replaced
+}
+
+// Status is what can be seen of the runner from outside.
+type Status struct {
+	Role    string
+	Since   time.Time
+	Fenced  bool
+	Phase   Phase    // of a hand-over
+	Records []Record // oldest first
+}
+
+// Status reads it.
+func (r *Runner) Status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Status{Role: r.role, Since: r.since, Fenced: r.fence, Phase: r.phase,
+		Records: append([]Record(nil), r.records...)}
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import "fmt"
+
+// Role is what a node says of itself to its peers.
+type Role uint8
+
+// Roles. A node that is on its way to Active already says Active.
+const (
+	RoleNone Role = iota
+	RoleBackup
+	RoleActive
+)
+
+func (r Role) String() string {
+	switch r {
+	case RoleBackup:
+		return "Backup"
+	case RoleActive:
+		return "Active"
+	}
+	return "Initialize"
+}
+
+// Phase is how far a node is in a hand-over. The two sides raise each other's:
+//
+//	giver (Active)            taker (Backup)
+//	[Offer]            ->     Want           the giver offers only when it stops
+//	Drained            <-     Want           every own flow was acknowledged
+//	Drained            ->     Committed      the taker's kernel table has them all
+//	Go                 <-     Committed      the giver's adverts have stopped
+//	Go                 ->     Taken          adverts and addresses are the taker's
+//	Done               <-     Taken          released, addresses out, drained again
+type Phase uint8
+
+// Phases of a hand-over.
+const (
+	PhaseNone Phase = iota
+	PhaseOffer
+	PhaseWant
+	PhaseDrained
+	PhaseCommitted
+	PhaseGo
+	PhaseTaken
+	PhaseDone
+)
+
+var phaseNames = [...]string{"none", "offer", "want", "drained", "committed", "go", "taken", "done"}
+
+func (p Phase) String() string {
+	if int(p) < len(phaseNames) {
+		return phaseNames[p]
+	}
+	return fmt.Sprintf("phase(%d)", uint8(p))
+}
+
+// State is what a node tells its peers with every heartbeat. It is a level,
+// not a message: whoever hears the latest one knows all there is to know.
+//
+//	 0        1       2       3       4        8
+//	+--------+-------+-------+-------+--------+
+//	| ver 1  | role  | flags | phase | epoch  |   epoch: big endian
+//	+--------+-------+-------+-------+--------+
+type State struct {
+	Role     Role
+	Complete bool // this node's view of the receiver's flows is complete
+	Phase    Phase
+	Epoch    uint32 // names the hand-over; 0 outside of one
+}
+
+const (
+	stateVersion = 1
+	stateLen     = 8
+	flagComplete = 1 << 0
+)
+
+// Append encodes s behind b.
+func (s State) Append(b []byte) []byte {
+	var flags byte
+	if s.Complete {
+		flags |= flagComplete
+	}
+	return append(b, stateVersion, byte(s.Role), flags, byte(s.Phase),
+		byte(s.Epoch>>24), byte(s.Epoch>>16), byte(s.Epoch>>8), byte(s.Epoch))
+}
+
+// ParseState decodes a peer's state. Longer input is a newer version's and is
+// read as far as it is known.
+func ParseState(b []byte) (State, error) {
+	if len(b) < stateLen {
+		return State{}, fmt.Errorf("parse peer state: %d bytes, want at least %d", len(b), stateLen)
+	}
+	if b[0] != stateVersion {
+		return State{}, fmt.Errorf("parse peer state: version %d, want %d", b[0], stateVersion)
+	}
+	s := State{
+		Role: Role(b[1]), Complete: b[2]&flagComplete != 0, Phase: Phase(b[3]),
+		Epoch: uint32(b[4])<<24 | uint32(b[5])<<16 | uint32(b[6])<<8 | uint32(b[7]),
+	}
+	if s.Role > RoleActive || s.Phase > PhaseDone {
+		return State{}, fmt.Errorf("parse peer state: role %d, phase %d are unknown", b[1], b[3])
+	}
+	return s, nil
+}
