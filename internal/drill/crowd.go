@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drill
+
+import (
+	"net/netip"
+
+	"github.com/tandem-ha/tandem/internal/load"
+	"github.com/tandem-ha/tandem/internal/netlab"
+)
+
+// Crowd makes n further flows at two stations of a lab: half UDP and a quarter
+// TCP through SNAT, a tenth UDP and the rest TCP through DNAT.
+func Crowd(l *netlab.Lab, n int) (*load.Crowd, error) {
+	cfg := load.CrowdConfig{
+		VIP: netlab.WANVIP.Addr(), DNATPort: netlab.DNATCrowdFirst,
+		UDPSNAT: n / 2, TCPSNAT: n / 4, UDPDNAT: n / 10,
+	}
+	cfg.TCPDNAT = n - cfg.UDPSNAT - cfg.TCPSNAT - cfg.UDPDNAT
+	var err error
+	if cfg.LAN, err = station(l, netlab.LAN, "crowdl", netlab.LANCrowd.Addr(), netlab.LANVIP.Addr()); err != nil {
+		return nil, err
+	}
+	if cfg.WAN, err = station(l, netlab.WAN, "crowdw", netlab.WANCrowd.Addr(), netlab.WANVIP.Addr()); err != nil {
+		return nil, err
+	}
+	return load.NewCrowd(cfg)
+}
+
+func station(l *netlab.Lab, sw, name string, addr, gateway netip.Addr) (load.Station, error) {
+	s, err := l.Station(sw, name)
+	if err != nil {
+		return load.Station{}, err
+	}
+	filter, err := load.StationFilter(addr)
+	if err != nil {
+		return load.Station{}, err
+	}
+	fd, err := s.NS.PacketSocket(s.Iface, filter)
+	if err != nil {
+		return load.Station{}, err
+	}
+	return load.Station{FD: fd, MAC: s.MAC, Addr: addr, Gateway: gateway}, nil
+}
