@@ -156,18 +156,21 @@ func (f *Flow) decodeAttrs(b []byte) bool {
 }
 
 func (f *Flow) decodeTuple(b []byte, t *Tuple, dir ZoneDir) bool {
+	var ip, proto bool
 	a := attrs{rest: b}
 	for a.next() {
 		switch a.typ {
 		case ctaTupleIP:
-			a.bad = a.bad || !decodeIP(a.v, t, f.Family)
+			ip = decodeIP(a.v, t, f.Family)
+			a.bad = a.bad || !ip
 		case ctaTupleProto:
-			a.bad = a.bad || !f.decodeTupleProto(a.v, t)
+			proto = f.decodeTupleProto(a.v, t)
+			a.bad = a.bad || !proto
 		case ctaTupleZone:
 			f.Zone, f.ZoneDir = a.get16(), dir
 		}
 	}
-	return !a.bad
+	return !a.bad && ip && proto
 }
 
 func decodeIP(b []byte, t *Tuple, family uint8) bool {
@@ -175,16 +178,19 @@ func decodeIP(b []byte, t *Tuple, family uint8) bool {
 	if family == IPv6 {
 		src, dst, size = ctaIPv6Src, ctaIPv6Dst, 16
 	}
+	var found uint8
 	a := attrs{rest: b}
 	for a.next() {
 		switch a.typ {
 		case src:
+			found |= 1
 			a.getAddr(size, &t.Src)
 		case dst:
+			found |= 2
 			a.getAddr(size, &t.Dst)
 		}
 	}
-	return !a.bad
+	return !a.bad && found == 3
 }
 
 func (f *Flow) decodeTupleProto(b []byte, t *Tuple) bool {
