@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// deathsBuffer is asked for; an event occupies at least 768 B of it, so
-	// that twice this (the kernel doubles) holds about 87,000.
+	// deathsBuffer is asked for and doubled by the kernel. A death occupies
+	// 1280 B of it (TestDeathsBuffer), so that it holds some 52,000.
 	deathsBuffer = 32 << 20
 	// deathsBatch messages are read by one recvmmsg, each of at most
 	// deathSize bytes: an event without labels and secctx has about 200.
@@ -156,10 +156,11 @@ func (d *Deaths) Read(deadline time.Time, fn func(*Death)) (lost bool, err error
 	defer d.reading.Unlock()
 	d.drained = false
 	for n := 0; n < deathsPerRead; {
+		if d.closed.Load() { // before the descriptor is touched: Close waits for us
+			return lost, os.ErrClosed
+		}
 		got, errno := d.receive()
 		switch {
-		case d.closed.Load():
-			return lost, os.ErrClosed
 		case errno == unix.EINTR:
 		case errno == unix.ENOBUFS:
 			lost = true
