@@ -12,13 +12,17 @@ import (
 )
 
 // numbered gives n distinct SNATed flows.
-func numbered(n int) []Op {
+func numbered(n int) []Op { return numberedFrom(0, n) }
+
+// numberedFrom gives those from first on; there are 8 million.
+func numberedFrom(first, n int) []Op {
 	ops := make([]Op, n)
-	for i := range ops {
+	for at := range ops {
+		i := first + at
 		f := tcp4(snat4)
 		f.Orig.Src[1], f.Orig.SrcPort = uint8(i>>15), uint16(i&0x7fff)+1024
 		f.Reply.Dst[1], f.Reply.DstPort = uint8(i>>15), uint16(i&0x7fff)+2048
-		ops[i].Flow = f
+		ops[at].Flow = f
 	}
 	return ops
 }
