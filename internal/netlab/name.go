@@ -116,3 +116,8 @@ func Names() []string {
 	}
 	return out
 }
+
+// OpenKept opens the namespace of one host of a kept lab.
+func OpenKept(lab, host string) (*Namespace, error) {
+	return openNamespace(labPrefix(lab) + "-" + host)
+}
