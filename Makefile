@@ -11,6 +11,8 @@ SHELL := /bin/bash
 # sudo's secure_path lacks the place where Go's own archive unpacks itself.
 GO ?= $(or $(shell command -v go 2>/dev/null),$(firstword $(wildcard /usr/local/go/bin/go /usr/lib/go-1.26/bin/go /usr/lib/go/bin/go)))
 export PATH := $(if $(GO),$(patsubst %/,%,$(dir $(GO))):)$(PATH)
+# Go keeps its caches below HOME, which a CI runner or a unit may not set.
+export HOME := $(or $(HOME),/root)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
 VERSION ?= $(or $(shell git -c safe.directory='$(CURDIR)' describe --tags --always --dirty 2>/dev/null),unknown)

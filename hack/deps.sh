@@ -51,7 +51,7 @@ keep_from_boot() {
 }
 
 install_packages() {
-	local missing=() fresh=() p
+	local missing=() fresh=() p log
 	for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
 	say "needed: ${packages[*]}"
 	if [ ${#missing[@]} = 0 ]; then
@@ -67,7 +67,13 @@ install_packages() {
 	policy_forbid
 	# A foreign source that does not answer is no reason to stop: install decides.
 	apt-get -qq update || say "apt-get update had errors; going on with the lists at hand"
-	apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${missing[@]}"
+	log=$(mktemp)
+	apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${missing[@]}" >"$log" 2>&1 </dev/null || {
+		cat "$log" >&2
+		echo "deps: apt-get failed: see above; all that it said is in $log" >&2
+		exit 1
+	}
+	rm -f "$log"
 	policy_restore
 	for p in "${fresh[@]}"; do keep_from_boot "$p"; done
 	say "installed; not started, and not to be started at boot: ${fresh[*]:-(no daemon among them)}"
