@@ -5,6 +5,7 @@ package takeover
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 )
@@ -21,9 +22,9 @@ type Election interface {
 
 // Fence drops what the kernel table does not know (loader.Fence).
 type Fence interface {
-	Up(d time.Duration) error
-	Renew(d time.Duration) error
-	Down() error
+	Up(d time.Duration)
+	Renew(d time.Duration)
+	Down()
 }
 
 // Replica is what the runner needs of the replication machine, beside Views.
@@ -77,6 +78,7 @@ type Runner struct {
 	role    string
 	since   time.Time
 	phase   Phase
+	peers   map[PeerID]State
 	records []Record
 	fence   bool
 	before  uint64
@@ -85,7 +87,7 @@ type Runner struct {
 // NewRunner makes a runner of a Backup. Config.Committer may be set until Run.
 func NewRunner(cfg Config) *Runner {
 	return &Runner{cfg: cfg, machine: NewMachine(cfg.Timing, cfg.Epoch), events: make(chan Event, 256),
-		role: "Backup", since: time.Now()}
+		role: "Backup", since: time.Now(), peers: map[PeerID]State{}}
 }
 
 func (r *Runner) String() string { return "takeover" }
@@ -130,23 +132,19 @@ func (r *Runner) Run(ctx context.Context) error {
 
 func (r *Runner) step(ev Event) {
 	for _, a := range r.machine.Step(r.cfg.Now(), ev) {
-		if err := r.carryOut(a); err != nil {
-			// The machine goes on: a fence that cannot stand must not keep
-			// the addresses away.
-			r.cfg.Log.Error("takeover step failed", "error", err)
-		}
+		r.carryOut(a)
 	}
 	r.observe(ev)
 }
 
-func (r *Runner) carryOut(a Action) error {
+func (r *Runner) carryOut(a Action) {
 	switch a.Kind {
 	case ActFenceUp:
-		return r.cfg.Fence.Up(a.D)
+		r.cfg.Fence.Up(a.D)
 	case ActFenceRenew:
-		return r.cfg.Fence.Renew(a.D)
+		r.cfg.Fence.Renew(a.D)
 	case ActFenceDown:
-		return r.cfg.Fence.Down()
+		r.cfg.Fence.Down()
 	case ActSetActive:
 		r.cfg.Replica.SetActive(a.On)
 		r.cfg.Committer.SetActive(a.On)
@@ -178,7 +176,6 @@ func (r *Runner) carryOut(a Action) error {
 		r.cfg.Log.Info(a.Note)
 		r.cfg.Note(a.Note)
 	}
-	return nil
 }
 
 // observe keeps the timeline and what Status shows.
@@ -195,6 +192,9 @@ func (r *Runner) observe(ev Event) {
 		r.role, r.since = role, time.Now()
 	}
 	r.phase = m.hand.phase
+	if ev.Kind == EvPeerState || ev.Kind == EvPeerDown {
+		r.peers[ev.Peer] = m.peer(ev.Peer).state
+	}
 	if len(r.records) == 0 || !m.Active() {
 		r.fence = false
 		return
@@ -227,8 +227,9 @@ type Status struct {
 	Role    string
 	Since   time.Time
 	Fenced  bool
-	Phase   Phase    // of a hand-over
-	Records []Record // oldest first
+	Phase   Phase            // of a hand-over
+	Peers   map[PeerID]State // as last heard
+	Records []Record         // oldest first
 }
 
 // Status reads it.
@@ -236,5 +237,5 @@ func (r *Runner) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Status{Role: r.role, Since: r.since, Fenced: r.fence, Phase: r.phase,
-		Records: append([]Record(nil), r.records...)}
+		Peers: maps.Clone(r.peers), Records: append([]Record(nil), r.records...)}
 }

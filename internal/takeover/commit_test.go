@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// listViews is Views over a list: what Take gives is what the test put in.
+type listViews struct {
+	todo []conntrack.Op
+	done []conntrack.Op
+}
+
+func (v *listViews) Take(ops []conntrack.Op, _ time.Duration) []conntrack.Op {
+	n := min(len(v.todo), cap(ops))
+	ops = append(ops, v.todo[:n]...)
+	v.todo = v.todo[n:]
+	return ops
+}
+func (v *listViews) Done(ops []conntrack.Op) { v.done = append(v.done, ops...) }
+func (v *listViews) Uncommitted() int        { return len(v.todo) }
+func (v *listViews) Adopt() bool             { return false }
+
+// ownKernel is the kernel table of a namespace of the test's own.
+func ownKernel(t *testing.T) *conntrack.Table {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked: the thread goes with the test
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare network namespace: %v", err)
+	}
+	k, err := conntrack.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
+// natted is a TCP flow from a client's port through 203.0.113.1:natPort.
+func natted(port, natPort uint16) conntrack.Flow {
+	a := func(s string) conntrack.Addr { return conntrack.AddrFrom(netip.MustParseAddr(s)) }
+	client, server, vip := a("10.0.0.10"), a("203.0.113.10"), a("203.0.113.1")
+	return conntrack.Flow{
+		Orig:   conntrack.Tuple{Src: client, Dst: server, SrcPort: port, DstPort: 80},
+		Reply:  conntrack.Tuple{Src: server, Dst: vip, SrcPort: 80, DstPort: natPort},
+		Status: conntrack.Confirmed | conntrack.SeenReply | conntrack.Assured, Timeout: 100,
+		Family: conntrack.IPv4, Proto: unix.IPPROTO_TCP,
+		TCP: conntrack.TCP{State: conntrack.TCPEstablished, Flags: [2]uint8{3, 3}, Scale: [2]uint8{7, 7}},
+	}
+}
+
+// passes runs the committer until it has nothing left.
+func passes(t *testing.T, c *Committer) {
+	t.Helper()
+	for range 100 {
+		more, err := c.pass()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !more {
+			return
+		}
+	}
+	t.Fatal("the committer finds no end")
+}
+
+func TestCommitDisplacesOlderClaimants(t *testing.T) {
+	for _, tc := range []struct {
+		name             string
+		active, rush     bool
+		wantErr          error
+		wantNAT          uint16 // who has the translated port 5000 in the end
+		displaced, clash uint64
+		olderOrig        uint16
+	}{
+		{name: "Backup", wantNAT: 1000, displaced: 1, olderOrig: 2000},
+		{name: "takeover", active: true, rush: true, wantNAT: 1000, displaced: 1, olderOrig: 2000},
+		{name: "Active, later", active: true, wantErr: unix.EEXIST, wantNAT: 2000, clash: 1, olderOrig: 2000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			k := ownKernel(t)
+			older := []conntrack.Op{{Kind: conntrack.OpCreate, Flow: natted(tc.olderOrig, 5000)}}
+			if err := k.Apply(older); err != nil || older[0].Err != nil {
+				t.Fatal(err, older[0].Err)
+			}
+			v := &listViews{todo: []conntrack.Op{{Kind: conntrack.OpCreate, Flow: natted(1000, 5000)}}}
+			c := NewCommitter(v, k, true, 0, func(Event) {})
+			c.SetActive(tc.active)
+			c.Rush(tc.rush)
+			passes(t, c)
+			if got := v.done[0].Err; got != tc.wantErr {
+				t.Errorf("outcome %v, want %v", got, tc.wantErr)
+			}
+			var owner uint16
+			if err := k.Dump(func(f *conntrack.Flow) error { owner = f.Orig.SrcPort; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if owner != tc.wantNAT {
+				t.Errorf("the translated port belongs to client port %d, want %d", owner, tc.wantNAT)
+			}
+			if s := c.Stats(); s.Displaced != tc.displaced || s.Clashes != tc.clash {
+				t.Errorf("stats %+v", s)
+			}
+		})
+	}
+}
+
+// TestCommitModes: who commits when.
+func TestCommitModes(t *testing.T) {
+	k := ownKernel(t)
+	var said []EventKind
+	v := &listViews{}
+	c := NewCommitter(v, k, false, 0, func(ev Event) { said = append(said, ev.Kind) })
+	put := func(port uint16) {
+		v.todo = append(v.todo, conntrack.Op{Kind: conntrack.OpCreate, Flow: natted(port, port)})
+	}
+	check := func(when string, want uint32) {
+		t.Helper()
+		passes(t, c)
+		if n, _, err := k.Count(); err != nil || n != want {
+			t.Fatalf("%s: %d entries (%v), want %d", when, n, err, want)
+		}
+	}
+	put(1)
+	check(`commit = "takeover", Backup`, 0)
+	c.Rush(true)
+	check("rush", 1)
+	if len(said) != 2 || said[0] != EvProgress || said[1] != EvCommitted {
+		t.Fatalf("reported %v, want progress, committed", said)
+	}
+	c.Rush(false)
+	put(2)
+	check("after the rush", 1)
+	c.continuous = true
+	c.Pause(time.Hour)
+	check("paused", 1)
+	c.Pause(0)
+	check("continuous", 2)
+	if ttl := timeoutOf(t, k); ttl < timeoutFloor-1 {
+		t.Errorf("committed with a timeout of %d s, want at least %d", ttl, timeoutFloor)
+	}
+}
+
+func timeoutOf(t *testing.T, k *conntrack.Table) (least uint32) {
+	t.Helper()
+	least = 1 << 31
+	if err := k.Dump(func(f *conntrack.Flow) error { least = min(least, f.Timeout); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return least
+}
