@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/maps"
+)
+
+const (
+	// drainPause gathers records into batches while there are any: the
+	// longest a record waits besides scheduling.
+	drainPause = time.Millisecond
+	// idleWait bounds a sleep that nothing wakes.
+	idleWait = 200 * time.Millisecond
+)
+
+// Capture tells a Sink of every flow that the policy replicates: what packets
+// show (TC egress), what ends (DESTROY events), what the kernel table holds
+// (dump at start, audit). It belongs to the network namespace of the thread
+// that opened it.
+//
+//	ring (tandem_flow)  --+
+//	death socket        --+--> reader --> Sink
+//	dump, audit         --+
+type Capture struct {
+	log     *slog.Logger
+	ns      namespace
+	nl      *netlink.Handle
+	table   *conntrack.Table
+	deaths  *conntrack.Deaths
+	coll    *ebpf.Collection
+	ring    *maps.Ring
+	control *maps.FlowControl
+	reader  *reader
+	audit   *audit
+	ports   *ports
+	why     string
+	fast    bool
+	ready   chan struct{}
+	stop    int // eventfd, written at the end of Run
+
+	lostDeaths counter
+	close      sync.Once
+	closeErr   error
+}
+
+// Open loads the capture, listens for deaths and attaches to every selected
+// interface; records wait in the ring until Run. Needs CAP_BPF, CAP_PERFMON and
+// CAP_NET_ADMIN.
+func Open(o Options) (*Capture, error) {
+	o = o.withDefaults()
+	if !slices.Contains([]string{"auto", "tc", rungTCX, rungClsact}, o.Mode) {
+		return nil, fmt.Errorf("open capture: mode %q is not in this version: use \"auto\" or \"tc\"", o.Mode)
+	}
+	c := &Capture{log: o.Log, ready: make(chan struct{}), stop: -1}
+	for _, step := range []func(*Options) error{c.openSockets, c.openProgram, c.openMemory, c.attach} {
+		if err := step(&o); err != nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("open capture: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// openSockets comes first: a death that is not heard is found by audits only.
+func (c *Capture) openSockets(o *Options) (err error) {
+	if c.ns, err = currentNamespace(); err != nil {
+		return err
+	}
+	if c.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	if c.table, err = conntrack.Open(); err != nil {
+		return err
+	}
+	if c.deaths, err = conntrack.ListenDeaths(); err != nil {
+		return err
+	}
+	if err := c.deaths.Filter(deathFilter(&o.Policy)); err != nil {
+		return err
+	}
+	c.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	return os.NewSyscallError("eventfd", err)
+}
+
+// deathFilter gives status bits of which every flow that was told has one.
+func deathFilter(p *conntrack.Policy) conntrack.Status {
+	if p.TCP == conntrack.WhenNew || p.Other == conntrack.WhenNew {
+		return 0
+	}
+	return conntrack.SeenReply | conntrack.Assured
+}
+
+func (c *Capture) openProgram(o *Options) error {
+	_, limit, err := c.table.Count()
+	if err != nil {
+		return err
+	}
+	for _, fast := range []bool{true, false} {
+		spec, err := flowSpec(o, limit, fast)
+		if err == nil {
+			c.coll, err = load(spec, "tandem_flow")
+		}
+		if err == nil {
+			c.fast = fast
+			return fillIgnore(c.coll.Maps["tandem_ignore"], o.Policy.Ignore)
+		}
+		if !fast {
+			return err
+		}
+		c.log.Debug("no direct reads of kernel memory; reading by helper", "error", err)
+	}
+	return nil
+}
+
+func (c *Capture) openMemory(o *Options) (err error) {
+	if c.ring, err = maps.OpenRing(c.coll.Maps["tandem_flows"].FD()); err != nil {
+		return err
+	}
+	if c.control, err = maps.OpenFlowControl(c.coll.Maps[".bss"]); err != nil {
+		return err
+	}
+	c.reader = newReader(o, c.ring, c.table)
+	c.audit = newAudit(o, c.reader, c.table)
+	return nil
+}
+
+func (c *Capture) attach(o *Options) error {
+	want := o.Mode
+	if want == "auto" || want == "tc" {
+		want = ""
+	}
+	rung, why, err := chooseRung(want)
+	if err != nil {
+		return err
+	}
+	c.why = why
+	h := &hook{prog: c.coll.Programs["tandem_flow"], name: "tandem_flow", egress: true, rung: rung, nl: c.nl}
+	sel := selection{include: o.Interface, exclude: slices.Concat(o.Exclude, o.SyncLinks)}
+	c.ports = newPorts(c.ns, h, sel, c.log)
+	if err := c.ports.sync(); err != nil && len(c.ports.names()) == 0 {
+		return err
+	}
+	return nil
+}
+
+// Run reads until ctx ends or a source fails. Once only.
+func (c *Capture) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.ports.watch(ctx) })
+	g.Go(func() error { return c.readRing(ctx) })
+	g.Go(func() error { return c.readDeaths(ctx) })
+	g.Go(func() error { return c.watchLoss(ctx) })
+	g.Go(func() error { return c.audit.run(ctx, func() { close(c.ready) }) })
+	g.Go(func() error {
+		<-ctx.Done()
+		_, err := unix.Write(c.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		return err
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return nil
+}
+
+// Ready is closed once the kernel table that existed at start was read.
+func (c *Capture) Ready() <-chan struct{} { return c.ready }
+
+func (c *Capture) String() string { return "capture" }
+
+// Mode gives the rung of the ladder (tcx, clsact) and why it is that one.
+func (c *Capture) Mode() (rung, why string) { return c.ports.hook.rung, c.why }
+
+// Forget makes every flow be told again with its next packet. A new Active
+// calls it: entries that it wrote for its peer are its own from now on.
+func (c *Capture) Forget() { c.control.Forget() }
+
+// readRing drains batches. While records come it pauses between them and the
+// program wakes nobody; when none came it says that it sleeps.
+func (c *Capture) readRing(ctx context.Context) error {
+	fds := []unix.PollFd{{Fd: int32(c.ring.FD()), Events: unix.POLLIN}, {Fd: int32(c.stop), Events: unix.POLLIN}}
+	for ctx.Err() == nil {
+		if c.reader.drain() > 0 {
+			time.Sleep(drainPause)
+			continue
+		}
+		c.control.Wait()
+		if !c.ring.Pending() {
+			_, err := unix.Poll(fds, int(idleWait/time.Millisecond))
+			if err != nil && err != unix.EINTR {
+				return fmt.Errorf("wait for flows: %w", os.NewSyscallError("poll", err))
+			}
+		}
+		c.control.Awake()
+	}
+	return nil
+}
+
+func (c *Capture) readDeaths(ctx context.Context) error {
+	var buf []conntrack.Death
+	for ctx.Err() == nil {
+		buf = buf[:0]
+		lost, err := c.deaths.Read(time.Now().Add(idleWait), func(d *conntrack.Death) { buf = append(buf, *d) })
+		if err != nil {
+			return err
+		}
+		if lost {
+			c.lostDeaths.Add(1)
+			c.audit.hasten()
+		}
+		if err := c.reader.died(buf, c.deaths.Drained()); err != nil {
+			c.log.Warn("a death could not be settled; the next audit finds it", "error", err)
+			c.audit.hasten()
+		}
+	}
+	return nil
+}
+
+// watchLoss hastens the audit when the ring was full.
+func (c *Capture) watchLoss(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for seen := uint64(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		packets, err := c.packets()
+		if err != nil {
+			return err
+		}
+		if packets.Full != seen {
+			seen = packets.Full
+			c.audit.hasten()
+		}
+	}
+}
+
+// Close detaches and frees everything; Run has returned, or never ran.
+func (c *Capture) Close() error {
+	c.close.Do(func() { c.closeErr = c.closeAll() })
+	return c.closeErr
+}
+
+func (c *Capture) closeAll() error {
+	var errs []error
+	keep := func(err error) { errs = append(errs, err) }
+	if c.ports != nil {
+		keep(c.ports.close())
+	}
+	if c.control != nil {
+		keep(c.control.Close())
+	}
+	if c.ring != nil {
+		keep(c.ring.Close())
+	}
+	if c.coll != nil {
+		c.coll.Close()
+	}
+	if c.deaths != nil {
+		keep(c.deaths.Close())
+	}
+	if c.table != nil {
+		keep(c.table.Close())
+	}
+	if c.nl != nil {
+		c.nl.Close()
+	}
+	if c.stop >= 0 {
+		keep(unix.Close(c.stop))
+	}
+	c.ns.close()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// Options says what Capture takes and where it gives it.
+type Options struct {
+	Policy    conntrack.Policy
+	Mode      string   // auto, tc, tracing, netlink; "" is auto
+	Interface []string // names or patterns as of path.Match; empty or "*": all
+	Exclude   []string // likewise
+	SyncLinks []string // never captured
+	Sink      Sink
+	Log       *slog.Logger
+
+	// OwnPortIDs are the netlink ports of Tables through which this node
+	// deletes: deaths caused by them are not shown.
+	OwnPortIDs []uint32
+
+	Refresh    time.Duration // the same is told again after; default 60 s
+	AuditEvery time.Duration // default 5 min
+	AuditRate  int           // entries/s that an audit reads; default 100,000
+}
+
+// Sink takes what Capture finds. Calls between Begin and End are one batch;
+// they come from one goroutine at a time. Flows are reused after the call.
+type Sink interface {
+	Begin()
+	End()
+	// Told: a packet showed the flow's content; at is CLOCK_MONOTONIC, ns.
+	Told(f *conntrack.Flow, at int64)
+	// Gone: a packet took it to TIME_WAIT or CLOSE.
+	Gone(f *conntrack.Flow, at int64)
+	// Seed: the kernel table holds it (dump at start, audit). Never
+	// overwrites what was told.
+	Seed(f *conntrack.Flow)
+	// Died: the entry is no more, and no younger one of its tuple was told.
+	Died(d *conntrack.Death)
+}
+
+// Auditor is a Sink that lists its own flows, so that audits find the ones
+// whose death nobody reported. Without it an audit only seeds.
+type Auditor interface {
+	// OwnKeys calls fn for about max own flows from position from on
+	// (first 0) and gives the next position, 0 after the last.
+	OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = "auto"
+	}
+	if len(o.Interface) == 0 {
+		o.Interface = []string{"*"}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Refresh <= 0 {
+		o.Refresh = time.Minute
+	}
+	if o.AuditEvery <= 0 {
+		o.AuditEvery = 5 * time.Minute
+	}
+	if o.AuditRate <= 0 {
+		o.AuditRate = 100_000
+	}
+	return o
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	// portsSettle lets a burst of link events pass before the next look.
+	portsSettle = 20 * time.Millisecond
+	// portsLook is how often attachments are checked: the kernel tells
+	// nobody that a tcx link was detached by force.
+	portsLook = 3 * time.Second
+)
+
+// selection says which interfaces a hook belongs on.
+type selection struct {
+	include []string // patterns as of path.Match; empty: all
+	exclude []string
+}
+
+// pick gives the interfaces that s selects: never lo; members of a bond, a
+// bridge or a team only by their own name, since their packets pass the
+// master too.
+func (s selection) pick(links []netlink.Link) (out []netlink.Link) {
+	kind := make(map[int]string, len(links))
+	for _, l := range links {
+		kind[l.Attrs().Index] = l.Type()
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		if a.Flags&net.FlagLoopback != 0 || matches(s.exclude, a.Name) {
+			continue
+		}
+		if slices.Contains(s.include, a.Name) || (len(s.include) == 0 || matches(s.include, a.Name)) && !isMember(kind[a.MasterIndex]) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func isMember(master string) bool {
+	return master == "bond" || master == "bridge" || master == "team" || master == "openvswitch"
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := path.Match(p, name)
+		return ok
+	})
+}
+
+// port is one interface that the hook is attached to.
+type port struct {
+	name string
+	at   attachment
+}
+
+// ports keeps a hook attached to the selected interfaces: late ones, ones that
+// went, and those where somebody removed it.
+type ports struct {
+	ns   namespace
+	hook *hook
+	sel  selection
+	log  *slog.Logger
+
+	mu       sync.Mutex
+	byIndex  map[int]port
+	failed   map[int]string // the last error by interface, logged once
+	restored uint64
+}
+
+func newPorts(ns namespace, h *hook, sel selection, log *slog.Logger) *ports {
+	return &ports{ns: ns, hook: h, sel: sel, log: log, byIndex: map[int]port{}, failed: map[int]string{}}
+}
+
+// sync attaches and detaches until what is matches the selection. The calling
+// thread is in the namespace.
+func (p *ports) sync() error {
+	links, err := p.hook.nl.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wanted := map[int]netlink.Link{}
+	for _, l := range p.sel.pick(links) {
+		wanted[l.Attrs().Index] = l
+	}
+	p.drop(wanted)
+	var errs []error
+	for i, l := range wanted {
+		errs = append(errs, p.ensure(i, l))
+	}
+	return errors.Join(errs...)
+}
+
+// drop detaches from what is no longer wanted or no longer there.
+func (p *ports) drop(wanted map[int]netlink.Link) {
+	for i, at := range p.byIndex {
+		if wanted[i] == nil {
+			_ = at.at.detach()
+			delete(p.byIndex, i)
+			p.log.Info("left interface", "program", p.hook.name, "interface", at.name)
+		}
+	}
+	for i := range p.failed {
+		if wanted[i] == nil {
+			delete(p.failed, i)
+		}
+	}
+}
+
+// ensure attaches to one interface unless that stands.
+func (p *ports) ensure(i int, l netlink.Link) error {
+	old, had := p.byIndex[i]
+	if had && old.at.alive() {
+		return nil
+	}
+	if had {
+		_ = old.at.detach()
+		delete(p.byIndex, i)
+	}
+	at, err := p.hook.attach(l)
+	if err != nil {
+		if p.failed[i] != err.Error() {
+			p.log.Warn("cannot attach", "error", err)
+		}
+		p.failed[i] = err.Error()
+		return err
+	}
+	delete(p.failed, i)
+	p.byIndex[i] = port{l.Attrs().Name, at}
+	if had {
+		p.restored++
+		p.log.Warn("somebody removed our program; attached again", "program", p.hook.name, "interface", l.Attrs().Name)
+	} else {
+		p.log.Debug("attached", "program", p.hook.name, "interface", l.Attrs().Name, "rung", p.hook.rung)
+	}
+	return nil
+}
+
+// watch keeps them in step with the namespace's interfaces until ctx ends.
+func (p *ports) watch(ctx context.Context) error {
+	if err := p.ns.enter(); err != nil {
+		return err
+	}
+	updates := make(chan netlink.LinkUpdate, 64)
+	done := make(chan struct{})
+	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &p.ns.ns})
+	if err != nil {
+		return fmt.Errorf("subscribe to link events: %w", err)
+	}
+	defer func() {
+		close(done)
+		for range updates { // until its goroutine has closed it
+		}
+	}()
+	tick := time.NewTicker(portsLook)
+	defer tick.Stop()
+	for {
+		_ = p.sync() // logged there
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case _, ok := <-updates:
+			if !ok {
+				return errors.New("subscription to link events ended")
+			}
+			settle(ctx, updates)
+		}
+	}
+}
+
+// settle swallows events until none comes for a moment.
+func settle(ctx context.Context, updates <-chan netlink.LinkUpdate) {
+	timer := time.NewTimer(portsSettle)
+	defer timer.Stop()
+	for {
+		select {
+		case _, ok := <-updates:
+			if !ok {
+				return
+			}
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close detaches from all.
+func (p *ports) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for i, at := range p.byIndex {
+		errs = append(errs, at.at.detach())
+		delete(p.byIndex, i)
+	}
+	return errors.Join(errs...)
+}
+
+// names lists the interfaces, sorted.
+func (p *ports) names() (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.byIndex {
+		names = append(names, at.name)
+	}
+	slices.Sort(names)
+	return names
+}
