@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+// What epoll says is ready.
+const (
+	readySocket int32 = iota
+	readyTimer
+	readyStage
+	readyPort // Pad: the port
+	readyRing
+)
+
+const (
+	// heartbeat is the longest sleep of the election thread: the second thread
+	// keeps addresses alive only while this one lives.
+	heartbeat = int64(250_000_000)
+	// farewell is how long a stopping child waits for its addresses to go.
+	farewell = int64(1_000_000_000)
+	// drainLimit bounds one reading, so that a flood cannot hold adverts back.
+	drainLimit = 512
+)
+
+// loop is the election thread: it receives, decides, sends. All of its state
+// belongs to that thread; steady state allocates nothing.
+//
+//  1. sleep until a packet, a message, a report or a deadline
+//  2. tell every set how long that was (Wake)
+//  3. read everything that arrived, each advert with its kernel time
+//  4. run the timers (Tick), only now
+//  5. carry out the actions, publish
+type loop struct {
+	clock  clock
+	setup  *setup
+	shm    *shm
+	sock   int
+	epoll  int
+	timer  int
+	sender int
+	wake   int // eventfd: the stage reported, or interrupt was called
+	stage  *stage
+	recv   *receiver
+	ring   advertRing // nil: raw sockets
+	events [64]unix.EpollEvent
+
+	ports []port
+	sets  []set
+
+	ready    bool // the stage has looked at every port
+	startAt  int64
+	started  bool
+	stopping int64 // when it began, 0 not
+	orphan   bool  // the daemon is gone
+	stopFlag atomic.Bool
+	limits   string
+
+	now    int64 // of this turn
+	out    []byte
+	packet []byte
+	advert vrrp.Advert
+}
+
+// port is one interface that carries groups.
+type port struct {
+	name   string
+	rx     int // -1: none
+	dst    unix.SockaddrLinklayer
+	addr   netip.Addr
+	reason reason
+	byVRID [256]uint16 // 1 + group
+	seen   int64       // when rx was last found empty
+	id     uint16      // IP identification
+	index  int32       // interface index
+	count  vrrp.InterfaceCounters
+}
+
+// set is one vrrp.Set with its gate.
+type set struct {
+	*vrrp.Set
+	gate   gate
+	groups []int // by member
+	dirty  bool
+}
+
+func newLoop(sock int, s *setup) (*loop, error) {
+	l := &loop{clock: newClock(), setup: s, sock: sock, out: make([]byte, 0, maxMessage), packet: make([]byte, 0, recvSize)}
+	l.recv = newReceiver(&l.clock)
+	l.addPorts()
+	l.addSets()
+	f := os.NewFile(uintptr(sock)+1, "tandem-adverts")
+	var err error
+	if l.shm, err = mapShm(f, len(s.groups), len(l.ports)); err != nil {
+		return nil, err
+	}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	l.stage, err = newStage(&l.clock, l.wake, s, l.portNames())
+	return l, err
+}
+
+func (l *loop) open() (err error) {
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("open epoll: %w", err)
+	}
+	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return fmt.Errorf("open timer: %w", err)
+	}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return fmt.Errorf("open eventfd: %w", err)
+	}
+	if l.sender, err = openSender(); err != nil {
+		return err
+	}
+	for _, w := range []struct {
+		fd   int
+		what int32
+	}{{l.sock, readySocket}, {l.timer, readyTimer}, {l.wake, readyStage}} {
+		if err := l.listen(w.fd, w.what, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loop) listen(fd int, what int32, port int) error {
+	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: what, Pad: int32(port)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
+		return fmt.Errorf("watch file %d: %w", fd, err)
+	}
+	return nil
+}
+
+// addPorts makes one port per interface, in the order of first use: the same
+// order as names.interfaces on the daemon's side.
+func (l *loop) addPorts() {
+	for i, g := range l.setup.groups {
+		p := l.portOf(g.Interface)
+		if p < 0 {
+			p = len(l.ports)
+			l.ports = append(l.ports, port{name: g.Interface, rx: -1, reason: reasonStarting})
+		}
+		l.ports[p].byVRID[g.VRID] = uint16(i + 1)
+	}
+}
+
+func (l *loop) portOf(name string) int {
+	for i := range l.ports {
+		if l.ports[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func (l *loop) portNames() []string {
+	var out []string
+	for i := range l.ports {
+		out = append(out, l.ports[i].name)
+	}
+	return out
+}
+
+func (l *loop) addSets() {
+	l.sets = make([]set, l.setup.Sets)
+	for i, s := range l.setup.setOf {
+		l.sets[s].groups = append(l.sets[s].groups, i)
+	}
+	for i := range l.sets {
+		st := &l.sets[i]
+		var cfg []vrrp.Config
+		for _, g := range st.groups {
+			cfg = append(cfg, machineConfig(&l.setup.groups[g]))
+		}
+		st.Set = vrrp.NewSet(cfg, l.setup.GatePreempt)
+		st.gate = gate{gateTimeout: l.setup.GateTimeout, releaseTimeout: l.setup.ReleaseTimeout}
+		for m := range st.groups {
+			st.SetFault(m, true, 0)
+		}
+		st.dirty = true
+	}
+}
+
+func machineConfig(g *group) vrrp.Config {
+	c := vrrp.Config{
+		Version: g.Version, VRID: g.VRID, Priority: g.Priority, Preempt: g.Preempt,
+		Interval: g.Interval, PreemptDelay: g.PreemptDelay,
+	}
+	for _, a := range g.Addresses {
+		c.Addresses = append(c.Addresses, a.Prefix.Addr().AsSlice()...)
+	}
+	return c
+}
+
+// interrupt ends the loop as msgStop does; from any goroutine.
+func (l *loop) interrupt() {
+	l.stopFlag.Store(true)
+	signalFD(l.wake)
+}
+
+func (l *loop) close() {
+	l.stage.close()
+	for _, fd := range []int{l.epoll, l.timer, l.wake, l.sender} {
+		unix.Close(fd)
+	}
+	l.shm.close()
+}
+
+// run is the election. limits is what becomeRealTime was refused.
+func (l *loop) run(limits string) error {
+	l.limits = limits
+	go l.stage.run()
+	for {
+		n, err := l.sleep()
+		if err != nil {
+			return err
+		}
+		l.now = l.clock.now()
+		l.stage.alive.Store(l.now)
+		l.each(func(s *set) { s.Wake(l.now) })
+		for i := range n {
+			l.serve(&l.events[i])
+		}
+		if err := l.decide(); err != nil || l.finished() {
+			return err
+		}
+		l.publish()
+	}
+}
+
+// each calls fn for every set and carries out what it asked for.
+func (l *loop) each(fn func(*set)) {
+	for i := range l.sets {
+		fn(&l.sets[i])
+		l.perform(i)
+	}
+}
+
+// sleep waits until something is ready or the next deadline.
+func (l *loop) sleep() (int, error) {
+	next := l.now + heartbeat
+	for i := range l.sets {
+		next = earlier(next, l.sets[i].NextDeadline())
+		next = earlier(next, l.sets[i].gate.deadline)
+	}
+	if !l.started {
+		next = earlier(next, l.startAt)
+	}
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(next, 1))}
+	if err := unix.TimerfdSettime(l.timer, unix.TFD_TIMER_ABSTIME, &spec, nil); err != nil {
+		return 0, fmt.Errorf("arm timer: %w", err)
+	}
+	n, err := unix.EpollWait(l.epoll, l.events[:], -1)
+	if err != nil && err != unix.EINTR {
+		return 0, fmt.Errorf("wait: %w", err)
+	}
+	return max(n, 0), nil
+}
+
+func earlier(a, b int64) int64 {
+	if b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func (l *loop) serve(e *unix.EpollEvent) {
+	switch e.Fd {
+	case readySocket:
+		l.readSocket()
+	case readyTimer:
+		drainFD(l.timer)
+	case readyStage:
+		drainFD(l.wake)
+		if l.stopFlag.Load() {
+			l.stop()
+		}
+		l.readReports()
+	case readyPort:
+		l.readPort(int(e.Pad))
+	case readyRing:
+		l.readRing()
+	}
+}
+
+// readPort reads a raw socket; false: more is waiting.
+func (l *loop) readPort(i int) bool {
+	p := &l.ports[i]
+	if p.rx < 0 {
+		return true
+	}
+	before := l.clock.now()
+	empty := l.recv.drain(p.rx, p.seen, drainLimit, func(packet []byte, at int64) {
+		m, pdu, ok := parseIPv4(packet)
+		if !ok {
+			p.count.ReceiveDropped++
+			return
+		}
+		l.receive(i, pdu, m, at, fromSocket)
+	})
+	if empty {
+		p.seen = before
+	}
+	return empty
+}
+
+// receive is the first part of the checks of RFC 9568 section 7.1: up to the
+// virtual router that is meant.
+func (l *loop) receive(i int, pdu []byte, m vrrp.Meta, at int64, from origin) {
+	p := &l.ports[i]
+	vrid, d := vrrp.Peek(pdu)
+	g := int(p.byVRID[vrid]) - 1
+	if from == fromSocket && l.ring != nil && !l.ringIsDeaf(g) {
+		return
+	}
+	switch {
+	case d == vrrp.DropTruncated:
+		p.count.Truncated++
+	case d == vrrp.DropVersion:
+		p.count.VersionErrors++
+	case d == vrrp.DropType:
+		p.count.InvalidType++
+	case g < 0:
+		p.count.VRIDErrors++
+	case m.Src == p.addr:
+		p.count.SourceErrors++
+	default:
+		s := l.setup.setOf[g]
+		st := &l.sets[s]
+		st.Receive(st.member(g), pdu, m, at, l.now)
+		st.dirty = true
+		l.perform(int(s))
+	}
+}
+
+// member is the index of group g within the set.
+func (s *set) member(g int) int {
+	for m, other := range s.groups {
+		if other == g {
+			return m
+		}
+	}
+	return 0
+}
+
+// decide runs the timers. A Backup's timer is believed only when every
+// receiver was found empty after the deadline.
+func (l *loop) decide() error {
+	l.now = l.clock.now()
+	if !l.started && l.ready && l.now >= l.startAt {
+		l.started = true
+		l.each(func(s *set) { s.Start(l.now) })
+	}
+	drained := true
+	if l.due() {
+		drained = l.drainAll()
+		l.now = l.clock.now()
+	}
+	for i := range l.sets {
+		s := &l.sets[i]
+		if t := s.NextDeadline(); t != 0 && l.now >= t {
+			s.Tick(l.now, drained)
+			s.dirty = true
+			l.perform(i)
+		}
+		l.do(i, s.gate.tick(l.now))
+	}
+	return nil
+}
+
+// due: a Backup's deadline has passed.
+func (l *loop) due() bool {
+	for i := range l.sets {
+		if t := l.sets[i].NextDeadline(); t != 0 && l.now >= t && l.sets[i].State() == vrrp.Backup {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loop) drainAll() bool {
+	drained := true
+	if l.ring != nil {
+		l.readRing()
+	}
+	for i := range l.ports {
+		drained = l.readPort(i) && drained
+	}
+	return drained
+}
+
+// stop begins the end: every set shuts down.
+func (l *loop) stop() {
+	if l.stopping == 0 {
+		l.stopping = l.now
+		l.each(func(s *set) { s.Shutdown(l.now); s.dirty = true })
+	}
+}
+
+// abandon is stop without a daemon to ask.
+func (l *loop) abandon() {
+	l.orphan = true
+	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.sock, nil)
+	l.stop()
+	for i := range l.sets {
+		l.do(i, l.sets[i].gate.abandon())
+	}
+}
+
+// finished: every address is out, or it took too long (the lifetimes do the
+// rest).
+func (l *loop) finished() bool {
+	if l.stopping == 0 {
+		return false
+	}
+	idle := true
+	for i := range l.sets {
+		idle = idle && l.sets[i].gate.idle()
+	}
+	if idle || l.now > l.stopping+farewell {
+		l.publish()
+		return true
+	}
+	return false
+}

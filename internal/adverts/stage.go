@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/vip"
+)
+
+// order is what the election thread wants of the stage.
+type order struct {
+	kind orderKind
+	set  uint16
+	term uint32
+	fd   int
+}
+
+type orderKind uint8
+
+const (
+	orderInstall orderKind = iota + 1
+	orderRemove
+	orderAnnounce
+	orderClose
+	orderEnd
+)
+
+// report is what the stage did or saw.
+type report struct {
+	kind   reportKind
+	set    uint16
+	group  uint16
+	port   uint16 // reportAddress: the address's index in its group
+	term   uint32
+	reason reason
+	rx     int
+	index  int32
+	addr   netip.Addr
+	errno  unix.Errno
+	on     bool
+}
+
+type reportKind uint8
+
+const (
+	reportReady reportKind = iota + 1
+	reportPort
+	reportInstalled
+	reportRemoved
+	reportAddress
+)
+
+const (
+	refreshEvery = int64(time.Second)            // of a lifetime of vip.Lifetime
+	deadAfter    = int64(2 * time.Second)        // an election thread that did not turn for so long
+	repairEvery  = int64(200 * time.Millisecond) // at most, per set
+	queueLength  = 4096
+)
+
+// stage is the second thread: everything that may wait for the rtnl lock.
+// It keeps the multicast memberships, the addresses and their announcements,
+// and reports what happens to links. Orders and reports are queues of values
+// with an eventfd each; neither side ever waits for the other.
+type stage struct {
+	clock   *clock
+	orders  chan order
+	reports chan report
+	kick    int // eventfd: an order is waiting
+	wake    int // eventfd of the election thread
+	alive   atomic.Int64
+	done    chan struct{}
+
+	watch *vip.Watch
+	conn  *vip.Conn
+	garp  *vip.Announcer
+	links map[string]vip.Link
+	own   map[int32][]netip.Prefix
+
+	setup   *setup
+	ports   []stagePort
+	sets    []stageSet
+	refresh int64 // next
+	ending  bool
+}
+
+type stagePort struct {
+	name   string
+	rx     int
+	index  int32
+	reason reason
+	addr   netip.Addr
+}
+
+func newStage(c *clock, wake int, s *setup, ports []string) (*stage, error) {
+	st := &stage{
+		clock: c, wake: wake, setup: s,
+		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
+		done:  make(chan struct{}),
+		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{},
+	}
+	for _, name := range ports {
+		st.ports = append(st.ports, stagePort{name: name, rx: -1, reason: reasonStarting})
+	}
+	st.sets = newStageSets(s)
+	var err error
+	if st.kick, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("open eventfd: %w", err)
+	}
+	if st.watch, err = vip.OpenWatch(); err != nil {
+		return nil, err
+	}
+	if st.conn, err = vip.Open(); err != nil {
+		return nil, err
+	}
+	st.garp, err = vip.OpenAnnouncer()
+	return st, err
+}
+
+// order queues o; from the election thread.
+func (st *stage) order(o order) {
+	select {
+	case st.orders <- o:
+	default: // 4096 orders behind: rtnl has been held for minutes; lifetimes end by themselves
+	}
+	signalFD(st.kick)
+}
+
+// close ends the stage, from the election thread after its loop.
+func (st *stage) close() {
+	st.order(order{kind: orderEnd})
+	select {
+	case <-st.done:
+	case <-time.After(time.Second):
+	}
+}
+
+func (st *stage) report(r report) {
+	select {
+	case st.reports <- r:
+	default:
+	}
+	signalFD(st.wake)
+}
+
+func (st *stage) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(st.done)
+	st.readAll()
+	st.report(report{kind: reportReady})
+	fds := []unix.PollFd{{Fd: int32(st.kick), Events: unix.POLLIN}, {Fd: int32(st.watch.FD()), Events: unix.POLLIN}}
+	for !st.ending {
+		unix.Poll(fds, st.timeout())
+		if fds[0].Revents != 0 {
+			drainFD(st.kick)
+		}
+		st.obey()
+		st.look()
+		st.work(st.clock.now())
+	}
+	st.watch.Close()
+	st.conn.Close()
+	st.garp.Close()
+}
+
+// timeout is the time to the next work in milliseconds, rounded up.
+func (st *stage) timeout() int {
+	now := st.clock.now()
+	next := now + int64(time.Hour)
+	for i := range st.sets {
+		next = earlier(next, st.sets[i].next(st.refresh))
+	}
+	return int(max(0, next-now+999_999) / 1_000_000)
+}
+
+func (st *stage) obey() {
+	for {
+		select {
+		case o := <-st.orders:
+			switch o.kind {
+			case orderInstall:
+				st.install(o)
+			case orderRemove:
+				st.remove(o)
+			case orderAnnounce:
+				st.sets[o.set].announce(st.clock.now())
+			case orderClose:
+				unix.Close(o.fd)
+			case orderEnd:
+				st.ending = true
+			}
+		default:
+			return
+		}
+	}
+}
+
+// look takes in what the kernel reports of links and addresses.
+func (st *stage) look() {
+	lost, err := st.watch.Read(st.linkChanged, st.addressChanged)
+	if lost || err != nil {
+		st.readAll()
+	}
+}
+
+// readAll reads the whole state: at the start, and after lost notices.
+func (st *stage) readAll() {
+	list, err := vip.Links()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "adverts:", err)
+		return
+	}
+	clear(st.links)
+	clear(st.own)
+	for _, l := range list {
+		st.links[l.Name] = l
+		st.readOwn(l.Index)
+	}
+	for i := range st.ports {
+		st.checkPort(i)
+	}
+}
+
+func (st *stage) readOwn(index int32) {
+	if own, err := vip.Own(index); err == nil {
+		st.own[index] = own
+	}
+}
+
+func (st *stage) linkChanged(l vip.Link) {
+	for name, old := range st.links { // renamed, or gone
+		if old.Index == l.Index && (l.Deleted || name != l.Name) {
+			delete(st.links, name)
+		}
+	}
+	if l.Deleted {
+		delete(st.own, l.Index)
+	} else {
+		if _, known := st.own[l.Index]; !known {
+			st.readOwn(l.Index)
+		}
+		st.links[l.Name] = l
+	}
+	for i := range st.ports {
+		st.checkPort(i)
+	}
+}
+
+func (st *stage) addressChanged(a vip.AddressNote) {
+	if a.Proto == vip.Proto {
+		if a.Deleted {
+			st.missing(a.Address)
+		}
+		return
+	}
+	st.readOwn(a.IfIndex)
+	for i := range st.ports {
+		st.checkPort(i)
+	}
+}
+
+// checkPort compares port i with what is known of its interface and reports
+// a difference. The socket is opened when the interface first exists.
+func (st *stage) checkPort(i int) {
+	p := &st.ports[i]
+	n := stagePort{name: p.name, rx: p.rx}
+	l, ok := st.links[p.name]
+	switch {
+	case !ok:
+		n.reason = reasonMissing
+	case !l.Up:
+		n.reason = reasonDown
+	case len(st.own[l.Index]) == 0:
+		n.reason = reasonNoAddress
+	}
+	if n.index = l.Index; n.index != p.index || (ok && n.rx < 0) {
+		n.rx = -1
+		if ok {
+			n.rx = st.openPort(&n)
+		}
+	}
+	if own := st.own[l.Index]; len(own) > 0 {
+		n.addr = own[0].Addr()
+	}
+	if *p != n {
+		*p = n
+		st.report(report{kind: reportPort, port: uint16(i), reason: n.reason, rx: n.rx, index: n.index, addr: n.addr})
+	}
+}
+
+func (st *stage) openPort(p *stagePort) int {
+	fd, err := openReceiver(p.name, p.index)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "adverts:", err)
+		p.reason = reasonMissing
+		return -1
+	}
+	return fd
+}
+
+// signalFD adds to an eventfd, drainFD empties one (or a timerfd).
+func signalFD(fd int) {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	unix.Write(fd, one[:])
+}
+
+func drainFD(fd int) {
+	var b [8]byte
+	unix.Read(fd, b[:])
+}

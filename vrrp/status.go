@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrrp
+
+import "net/netip"
+
+// Status is what a member shows.
+type Status struct {
+	State          State
+	Priority       uint8 // effective
+	Active         netip.Addr
+	ActivePriority uint8
+	ActiveInterval int64 // ns
+	Since          int64 // of State
+	WouldPreempt   bool
+	Conflict       bool
+	Counters       *Counters // live; the caller adds what it alone sees (SendErrors)
+}
+
+// Status describes member i. Active is this router's own primary address
+// when it has the role.
+func (s *Set) Status(i int) Status {
+	in := &s.members[i]
+	st := Status{
+		State: s.state, Priority: in.cfg.Priority, Since: s.since,
+		Active: in.peer, ActivePriority: in.peerPriority, ActiveInterval: in.activeInterval,
+		WouldPreempt: s.wants, Conflict: s.rival == i+1, Counters: &in.count,
+	}
+	if s.state == Active {
+		st.Active, st.ActivePriority, st.ActiveInterval = in.source, in.cfg.Priority, in.cfg.Interval
+	}
+	return st
+}
+
+// Advert fills a with member i's advert at the given priority and returns the
+// checksum to send it with: the configured one, or the peer's.
+func (s *Set) Advert(i int, priority uint8, a *Advert) Checksum {
+	in := &s.members[i]
+	*a = Advert{Version: in.cfg.Version, VRID: in.cfg.VRID, Priority: priority,
+		Interval: in.cfg.Interval, Addresses: in.cfg.Addresses}
+	if in.cfg.Checksum == ChecksumAuto {
+		return in.peerSum
+	}
+	return in.cfg.Checksum
+}
