@@ -14,8 +14,11 @@
 //	10.0.0.10      lan.r1 --- eth0 [ r1 ] eth1 --- wan.r1      203.0.113.10
 //	               lan.r2 --- eth0 [ r2 ] eth1 --- wan.r2
 //	                            eth2 |  | eth2
-//	                         sync.r1 +  + sync.r2      (a switch, so that a
-//	                               sync switch          dead peer costs carrier)
+//	                         sync.r1 +  + sync.r2
+//	                               sync switch
+//
+// The sync switch stands for a cable: a router without power costs the other
+// one the carrier of eth2 but leaves it the interface.
 //
 // All three switches live in one namespace of their own, without addresses.
 package netlab

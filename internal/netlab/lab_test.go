@@ -2,24 +2,311 @@
 
 package netlab
 
-import "testing"
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// own lists the namespaces of one lab that exist.
+func own(l *Lab) []string {
+	return slices.DeleteFunc(Names(), func(n string) bool { return !isRole(n, l.Prefix) })
+}
 
 func TestBuildAndClose(t *testing.T) {
 	l := ForTest(t, Options{DMZ: true})
-	if got := len(Names()); got < 6 {
-		t.Errorf("namespaces %v", Names())
+	if got := own(l); len(got) != 6 {
+		t.Errorf("namespaces %v", got)
 	}
 	for _, r := range l.Routers() {
-		if v, err := r.NS.ReadSysctl("net/netfilter/nf_conntrack_tcp_loose"); err != nil || v != "1" {
-			t.Errorf("%s: tcp_loose %q, %v", r.Name, v, err)
+		for key, want := range map[string]string{
+			"net/netfilter/nf_conntrack_tcp_loose":      "1",
+			"net/netfilter/nf_conntrack_tcp_be_liberal": "0",
+			"net/ipv4/ip_forward":                       "1",
+			"net/ipv4/conf/eth0/rp_filter":              "0",
+		} {
+			if v, err := r.NS.ReadSysctl(key); err != nil || v != want {
+				t.Errorf("%s: %s is %q, want %q (%v)", r.Name, key, v, want, err)
+			}
 		}
+	}
+	p, err := l.R1.NS.Start(nil, "sleep", "60")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range Names() {
-		if isRole(n, l.Prefix) {
-			t.Errorf("%s is left", n)
+	<-p.Done()
+	if left := own(l); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// reachable says whether the server answers the client within half a second.
+func reachable(t *testing.T, l *Lab) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	ln := listen(t, l.Server, ServerAddr.Addr())
+	defer unix.Close(ln)
+	return knock(ctx, l.Client, ServerAddr.Addr())
+}
+
+func listen(t *testing.T, n *Namespace, ip netip.Addr) (fd int) {
+	t.Helper()
+	err := n.Run(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
 		}
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 4000, Addr: ip.As4()}); err != nil {
+			return err
+		}
+		return unix.Listen(fd, 8)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func knock(_ context.Context, n *Namespace, ip netip.Addr) (ok bool) {
+	_ = n.Run(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		tv := unix.NsecToTimeval(5e8)
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
+			return err
+		}
+		ok = unix.Connect(fd, &unix.SockaddrInet4{Port: 4000, Addr: ip.As4()}) == nil
+		return nil
+	})
+	return ok
+}
+
+func TestFaults(t *testing.T) {
+	l := ForTest(t, Options{})
+	if reachable(t, l) {
+		t.Fatal("reachable though no router has the virtual address")
+	}
+	if err := l.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	steps := []struct {
+		name string
+		do   func() error
+		want bool
+	}{
+		{"as built", func() error { return nil }, true},
+		{"eth1 down", func() error { _, err := l.R1.LinkDown("eth1"); return err }, false},
+		{"eth1 up", func() error { return l.R1.LinkUp("eth1") }, true},
+		{"LAN unplugged", func() error { _, err := l.R1.Unplug(LAN); return err }, false},
+		{"LAN plugged", func() error { return l.R1.Plug(LAN) }, true},
+		{"WAN muted", func() error { return l.R1.Mute(WAN) }, false},
+		{"WAN unmuted", func() error { return l.R1.Unmute(WAN) }, true},
+		{"power off", func() error { _, err := l.R1.PowerOff(); return err }, false},
+		{"power on, addresses in", func() error { return errors.Join(l.R1.PowerOn(), l.R1.HoldVIPs()) }, true},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+		if got := reachable(t, l); got != s.want {
+			t.Fatalf("%s: reachable %t, want %t", s.name, got, s.want)
+		}
+	}
+}
+
+// A power cut takes every process with it, and the peer's sync link loses its
+// carrier but keeps its interface.
+func TestPowerOff(t *testing.T) {
+	l := ForTest(t, Options{})
+	p, err := l.R1.NS.Start(nil, "sh", "-c", "sleep 60 & sleep 61")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	before := Now()
+	at, err := l.R1.PowerOff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at < before || at > Now() {
+		t.Errorf("instant %d is not within the call", at)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(time.Second):
+		t.Error("its process lives")
+	}
+	if pids := l.R1.NS.PIDs(); len(pids) != 0 {
+		t.Errorf("processes %v live", pids)
+	}
+	if _, err := l.R1.PowerOff(); err == nil {
+		t.Error("switched off twice")
+	}
+	if c := carrier(t, l.R2, "eth2"); c != "0" {
+		t.Errorf("carrier of the peer's eth2 is %q", c)
+	}
+	mac := l.R1.MAC(0).String()
+	if err := l.R1.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	if c := carrier(t, l.R2, "eth2"); c != "1" {
+		t.Errorf("carrier of the peer's eth2 is %q after power on", c)
+	}
+	link, err := l.R1.NS.Netlink().LinkByName("eth0")
+	if err != nil || link.Attrs().HardwareAddr.String() != mac {
+		t.Errorf("eth0 came back as %v, want %s (%v)", link, mac, err)
+	}
+}
+
+func carrier(t *testing.T, r *Router, iface string) string {
+	t.Helper()
+	link, err := r.NS.Netlink().LinkByName(iface)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if link.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 {
+		return "1"
+	}
+	return "0"
+}
+
+func TestWireAndWhoHas(t *testing.T) {
+	l := ForTest(t, Options{})
+	if err := l.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := l.Wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	// Nobody listens: the server resets, the router hands it on.
+	if knock(t.Context(), l.Client, ServerAddr.Addr()) {
+		t.Fatal("connected")
+	}
+	// Nobody routes there: the router says so.
+	knock(t.Context(), l.Client, netip.MustParseAddr("198.51.100.7"))
+	time.Sleep(50 * time.Millisecond)
+	s := w.Stats()
+	if s.RST != 2 || s.ByPort["wan.server"] != 1 || s.ICMPErrors == 0 || s.ByPort["lan.r1"] != 1+s.ICMPErrors {
+		t.Errorf("wire: %+v", s)
+	}
+	if s.FromRouters() != s.ByPort["lan.r1"] || s.ByMAC[l.R1.MAC(0).String()] != s.ByPort["lan.r1"] {
+		t.Errorf("attribution: %+v", s)
+	}
+	got, err := l.WhoHas(LAN, LANVIP.Addr(), 100*time.Millisecond)
+	if err != nil || len(got) != 1 || got[0].String() != l.R1.MAC(0).String() {
+		t.Errorf("who has the virtual address: %v, %v", got, err)
+	}
+	if err := l.R2.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.WhoHas(LAN, LANVIP.Addr(), 100*time.Millisecond); err != nil || len(got) != 2 {
+		t.Errorf("two have the virtual address, %v answered (%v)", got, err)
+	}
+}
+
+// TestMain lets the test binary be a lab that gets killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("NETLAB_VICTIM") == "" {
+		os.Exit(m.Run())
+	}
+	closeOnSignal()
+	l, err := New(Options{})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := l.R1.NS.Start(nil, "sleep", "60"); err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(l.Prefix + "\n")
+	time.Sleep(time.Minute)
+}
+
+// victim starts a process with a lab and returns it and the lab's prefix.
+func victim(t *testing.T) (*exec.Cmd, string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "NETLAB_VICTIM=1")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, strings.TrimSpace(line)
+}
+
+func exists(prefix string) bool {
+	return slices.ContainsFunc(Names(), func(n string) bool { return isRole(n, prefix) })
+}
+
+func TestCtrlCRemovesAll(t *testing.T) {
+	cmd, prefix := victim(t)
+	if !exists(prefix) {
+		t.Fatal("no lab")
+	}
+	if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Errorf("it ended with %v", err)
+	}
+	if exists(prefix) {
+		t.Errorf("left behind: %v", Names())
+	}
+}
+
+func TestKilledRunIsSwept(t *testing.T) {
+	cmd, prefix := victim(t)
+	if _, err := Sweep(); err != nil || !exists(prefix) {
+		t.Fatalf("swept a lab whose process lives (%v)", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if !exists(prefix) {
+		t.Fatal("nothing was left: the test does not test")
+	}
+	n, err := openNamespace(prefix + "-r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// PDEATHSIG: what it had started died with it.
+	for end := time.Now().Add(time.Second); len(n.PIDs()) != 0; {
+		if time.Now().After(end) {
+			t.Fatalf("processes %v outlived it", n.PIDs())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if exists(prefix) {
+		t.Errorf("left behind: %v", Names())
 	}
 }

@@ -127,7 +127,7 @@ func (r *Router) PowerOff() (at int64, err error) {
 	for _, p := range dark {
 		err = errors.Join(err, r.lab.Switch.nl.LinkSetDown(p))
 	}
-	// An interface that was unplugged from its port (LinkDown) keeps it dark too.
+	err = errors.Join(err, r.farEnd(Sync, false))
 	r.NS.KillAll()
 	if err != nil {
 		return at, fmt.Errorf("power off %s: %w", r.Name, err)
@@ -154,7 +154,26 @@ func (r *Router) PowerOn() error {
 		return err
 	}
 	r.off = false
-	return r.build()
+	return errors.Join(r.build(), r.farEnd(Sync, true))
+}
+
+// farEnd sets the other router's port up or down where the two are joined by a
+// cable: the sync link. There each end's carrier is the other end.
+func (r *Router) farEnd(sw string, up bool) error {
+	if sw != Sync || r.lab.Other(r).off {
+		return nil
+	}
+	return r.lab.Switch.setUp(r.lab.Other(r).port(sw), up)
+}
+
+// switchOf names the switch of an interface.
+func switchOf(iface string) string {
+	for i, n := range routerNets {
+		if iface == fmt.Sprintf("eth%d", i) {
+			return n.sw
+		}
+	}
+	return ""
 }
 
 // IsOff says whether the router is without power.
@@ -164,21 +183,25 @@ func (r *Router) IsOff() bool { return r.off }
 // `ip link set eth0 down` does, and returns the instant (CLOCK_MONOTONIC ns).
 func (r *Router) LinkDown(iface string) (at int64, err error) {
 	at = Now()
-	return at, r.NS.setUp(iface, false)
+	return at, errors.Join(r.NS.setUp(iface, false), r.farEnd(switchOf(iface), false))
 }
 
 // LinkUp undoes LinkDown.
-func (r *Router) LinkUp(iface string) error { return r.NS.setUp(iface, true) }
+func (r *Router) LinkUp(iface string) error {
+	return errors.Join(r.NS.setUp(iface, true), r.farEnd(switchOf(iface), true))
+}
 
 // Unplug takes the carrier from one of the router's interfaces by setting its
 // switch port down; sw is LAN, WAN, Sync or DMZ. It returns the instant.
 func (r *Router) Unplug(sw string) (at int64, err error) {
 	at = Now()
-	return at, r.lab.Switch.setUp(r.port(sw), false)
+	return at, errors.Join(r.lab.Switch.setUp(r.port(sw), false), r.farEnd(sw, false))
 }
 
 // Plug undoes Unplug.
-func (r *Router) Plug(sw string) error { return r.lab.Switch.setUp(r.port(sw), true) }
+func (r *Router) Plug(sw string) error {
+	return errors.Join(r.lab.Switch.setUp(r.port(sw), true), r.farEnd(sw, true))
+}
 
 // Mute makes the router's switch port drop everything both ways while the
 // carrier stays; Unmute undoes it.
