@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 rounds=${PROOF_ROUNDS:-10}
-commit=$(git -c safe.directory="$PWD" describe --always --dirty)
+commit=$(git describe --always --dirty)
 record=docs/measurements/$(date +%F)-$commit
 failed=0
 mkdir -p "$record"
@@ -28,7 +28,7 @@ machine() {
 	free -h
 	go version
 	cat /proc/loadavg
-	git -c safe.directory="$PWD" log -1 --oneline
+	git log -1 --oneline
 }
 
 drills() {

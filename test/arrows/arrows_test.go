@@ -119,11 +119,20 @@ func TestMachinesHaveNoWorld(t *testing.T) {
 	}
 }
 
-// ofTheWorld names the goroutine or the clock that a node of the syntax starts or reads.
+// ofTheWorld names what a node of the syntax takes from the world: a goroutine,
+// a clock, a system call (the constants of package unix are nobody's world).
 func ofTheWorld(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.GoStmt:
 		return "a goroutine"
+	case *ast.CallExpr:
+		f, ok := n.Fun.(*ast.SelectorExpr)
+		if !ok {
+			break
+		}
+		if x, ok := f.X.(*ast.Ident); ok && x.Name == "unix" {
+			return "a call of unix." + f.Sel.Name
+		}
 	case *ast.SelectorExpr:
 		if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
 			return "time." + n.Sel.Name

@@ -24,13 +24,14 @@ var mayKnow = map[string][]string{
 	"loader":    {"maps", "bpf", "conntrack"},
 	"syncproto": {"conntrack"},
 
-	"internal/link":     {"syncproto", "conntrack"},
-	"internal/takeover": {"syncproto", "conntrack"},
-	"internal/vip":      {},
-	"internal/adverts":  {"vrrp", "internal/vip", "internal/config", "maps"},
-	"internal/config":   {"conntrack"},
-	"internal/event":    {},
-	"internal/control":  {"internal/event", "conntrack"},
+	"internal/link":        {"syncproto", "conntrack"},
+	"internal/takeover":    {"syncproto", "conntrack"},
+	"internal/vip":         {},
+	"internal/adverts":     {"vrrp", "internal/vip", "internal/config", "maps"},
+	"internal/config":      {"conntrack"},
+	"internal/config/live": {"internal/config", "internal/control", "loader"}, // what only the machine can refuse
+	"internal/event":       {},
+	"internal/control":     {"internal/event", "conntrack"},
 	"internal/metrics": {
 		"loader", "maps", "conntrack", "syncproto", "vrrp",
 		"internal/link", "internal/takeover", "internal/adverts", "internal/vip", "internal/event", "internal/control",
@@ -48,10 +49,11 @@ var mayKnow = map[string][]string{
 
 	"cmd/tandem": {
 		"loader", "maps", "conntrack",
-		"internal/node", "internal/adverts", "internal/config", "internal/control", "internal/event",
+		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event",
 	},
 	"cmd/tandem-lab": {"internal/drill", "internal/netlab", "internal/load"},
 
+	"bench":        {}, // benchmarks only, all of it tests
 	"test/arrows":  {},
 	"test/tree":    {},
 	"test/vm":      {},
@@ -67,7 +69,7 @@ var onlyIn = map[string][]string{
 	"github.com/prometheus/client_golang": {"internal/metrics"},
 	// Rulesets are the operator's: only the lab writes them.
 	"github.com/google/nftables": {"internal/netlab", "internal/drill"},
-	"github.com/cilium/ebpf":     {"bpf", "maps", "loader", "cmd/tandem"},
+	"github.com/cilium/ebpf":     {"bpf", "maps", "loader", "internal/config/live", "internal/drill"},
 	"github.com/BurntSushi/toml": {"internal/config"},
 	"github.com/urfave/cli/v2":   {"cmd/tandem", "cmd/tandem-lab"},
 	// Test tools.
@@ -83,7 +85,7 @@ var onlyIn = map[string][]string{
 // machine does not import them: time and randomness are arguments.
 var worldly = []string{
 	"context", "crypto/rand", "log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http",
-	"os", "os/exec", "os/signal", "sync", "syscall", "golang.org/x/sys/unix",
+	"os", "os/exec", "os/signal", "sync", "syscall",
 }
 
 // clocks are what a machine must not take from package time.
