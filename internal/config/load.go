@@ -47,7 +47,7 @@ func parse(path, text string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{Path: path}
+	c := &Config{Path: path, lines: d.lines}
 	c.Node = readNode(root.table("node"))
 	vrrp := root.table("vrrp")
 	sync := root.table("conntrack-sync")

@@ -210,7 +210,7 @@ func TestDefaults(t *testing.T) {
 		Control: Control{Socket: "/run/tandem/tandem.sock"},
 		Log:     Log{Level: "info"},
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.IgnoreUnexported(Config{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
@@ -294,7 +294,7 @@ level = "debug"
 		Metrics: Metrics{Listen: []string{"127.0.0.1:9817", ":1"}},
 		Log:     Log{Level: "debug"},
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.IgnoreUnexported(Config{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
@@ -337,8 +337,26 @@ func TestSample(t *testing.T) {
 	}
 	// These two have no default value of their own.
 	all.Sync.Links[0].Peer, all.Sync.Links[0].Listen = nil, netip.Addr{}
-	if d := cmp.Diff(c, all, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff(c, all, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("a default in the sample is not the default (-is +shown):\n%s", d)
+	}
+}
+
+func TestWhere(t *testing.T) {
+	c, err := parse("f", good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, key := range map[string][]string{
+		"f:6: vrrp.group.WAN.interface":           {"vrrp", "group", "WAN", "interface"},
+		"f:5: vrrp.group.WAN.priority":            {"vrrp", "group", "WAN", "priority"},
+		"f:14: conntrack-sync.interface.eth2":     {"conntrack-sync", "interface", "eth2"},
+		"f: metrics.listen":                       {"metrics", "listen"},
+		"f:12: conntrack-sync.failover-mechanism": {"conntrack-sync", "failover-mechanism"},
+	} {
+		if got := c.Where(key...); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

@@ -3,8 +3,11 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/BurntSushi/toml"
 
 	"github.com/tandem-ha/tandem/conntrack"
 )
@@ -20,6 +23,20 @@ type Config struct {
 	Control Control
 	Metrics Metrics
 	Log     Log
+
+	lines map[string]int // for Where
+}
+
+// Where is the place of a key in the file, as every refusal begins:
+// "/etc/tandem/tandem.toml:7: vrrp.group.LAN.interface". A key that the file
+// leaves out has the line of its table.
+func (c *Config) Where(key ...string) string {
+	for n := len(key); n > 0; n-- {
+		if line := c.lines[toml.Key(key[:n]).String()]; line != 0 {
+			return fmt.Sprintf("%s:%d: %s", c.Path, line, toml.Key(key))
+		}
+	}
+	return fmt.Sprintf("%s: %s", c.Path, toml.Key(key))
 }
 
 // Node is [node].

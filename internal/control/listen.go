@@ -88,3 +88,15 @@ func peerUID(c net.Conn) (uint32, error) {
 	}
 	return cred.Uid, nil
 }
+
+// Free says whether a daemon could serve at path: nil, or why not.
+func Free(path string) error {
+	if _, err := os.Stat(path + ".lock"); err != nil {
+		return nil // nobody ever served there
+	}
+	lock, err := lockFile(path + ".lock")
+	if err != nil {
+		return err
+	}
+	return lock.Close()
+}

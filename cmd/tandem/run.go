@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/internal/config/live"
+)
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "run",
+		Usage:  "be a node, until SIGTERM (hands over) or a second one (ends at once)",
+		Flags:  []cli.Flag{configFlag},
+		Action: run,
+	}
+}
+
+// run asks the machine before anything is opened or attached, so that a
+// refusal leaves nothing half-installed.
+func run(ctx *cli.Context) error {
+	cfg, err := config.Load(ctx.String("config"))
+	if err != nil {
+		return err
+	}
+	log := newLog(cfg.Log.Level)
+	found := live.Ask(cfg, nil)
+	if err := live.Refusal(found); err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.Level == live.Warn {
+			log.Warn(f.Text)
+		}
+	}
+	return runNode(ctx.Context, cfg, log)
+}
+
+// newLog writes to stderr. Under systemd the journal has its own times.
+func newLog(level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo // config allows only words that slog knows
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tandem-ha/tandem/internal/control"
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "status",
+		Usage: "say who is Active, since when and why, and what is wrong",
+		Flags: []cli.Flag{socketFlag},
+		Action: func(ctx *cli.Context) error {
+			s, err := client(ctx).Status(ctx.Context)
+			if err != nil {
+				return err
+			}
+			return show(ctx, s, func(w io.Writer) { writeStatus(w, &s) })
+		},
+	}
+}
+
+// writeStatus is for somebody who was woken: who is Active first, then what is
+// wrong, then whether a failure now would be harmless, then the rest.
+func writeStatus(w io.Writer, s *control.Status) {
+	for i := range s.Sets {
+		fmt.Fprintln(w, headline(s, &s.Sets[i]))
+	}
+	for _, a := range s.Alarms {
+		fmt.Fprintf(w, "ALARM since %s: %s: %s\n", clock(a.Since, s.Now), a.About, a.Text)
+	}
+	if s.Sync == nil {
+		fmt.Fprintln(w, "Nothing is replicated: [conntrack-sync] is not configured.")
+	} else {
+		fmt.Fprintln(w, readiness(s))
+	}
+	fmt.Fprintln(w)
+	writeGroups(w, s.Groups, s.Now)
+	if s.Sync != nil {
+		fmt.Fprintln(w)
+		writePeers(w, s.Sync, s.Now)
+	}
+	fmt.Fprintln(w)
+	writeMachine(w, s)
+	if s.Last != nil {
+		fmt.Fprintln(w)
+		writeTimeline(w, s.Last, s.Now)
+	}
+}
+
+// headline is one set: who is Active, since when, and why.
+func headline(s *control.Status, set *control.Set) string {
+	since := fmt.Sprintf("since %s (%s)", clock(set.Since, s.Now), ago(s.Now.Sub(set.Since)))
+	var line string
+	switch other := activeElsewhere(s, set.Name); {
+	case set.Role == control.RoleActive:
+		line = fmt.Sprintf("%s: %s is Active %s: %s", set.Name, s.Node, since, set.Reason)
+	case other != "":
+		line = fmt.Sprintf("%s: %s is Active; %s is %s %s: %s", set.Name, other, s.Node, set.Role, since, set.Reason)
+	default:
+		line = fmt.Sprintf("%s: nobody is known to be Active; %s is %s %s: %s", set.Name, s.Node, set.Role, since, set.Reason)
+	}
+	if set.Waiting != "" {
+		line += "\n  it waits: " + set.Waiting
+	}
+	return line
+}
+
+// activeElsewhere names the Active of a set that is not this node: a tandem
+// peer by name, another router by address.
+func activeElsewhere(s *control.Status, set string) string {
+	addr := ""
+	for _, g := range s.Groups {
+		if g.Set == set && g.ActiveAddress != "" && g.Role != control.RoleActive {
+			addr = cmp.Or(addr, g.ActiveAddress)
+		}
+	}
+	if s.Sync != nil && addr != "" {
+		for _, p := range s.Sync.Peers {
+			if p.Role == control.RoleActive && p.Heard {
+				return fmt.Sprintf("%s (%s)", p.Name, addr)
+			}
+		}
+	}
+	return addr
+}
+
+// readiness says whether connections would survive if the Active failed now.
+func readiness(s *control.Status) string {
+	var faults []string
+	if len(s.Sync.Peers) == 0 {
+		faults = append(faults, "no peer was found yet")
+	}
+	for _, l := range s.Sync.Links {
+		if !l.Heard && l.Hint != "" {
+			faults = append(faults, l.Hint)
+		}
+	}
+	active := len(s.Sets) > 0 && s.Sets[0].Role == control.RoleActive
+	for _, p := range s.Sync.Peers {
+		switch {
+		case !p.Heard:
+			faults = append(faults, strings.TrimSuffix(fmt.Sprintf("%s is not heard: %s", p.Name, p.Hint), ": "))
+		case active && !p.PeerComplete:
+			faults = append(faults, fmt.Sprintf("%s has not got every flow yet: %s are still to be sent", p.Name, number(p.BacklogFlows)))
+		case !active && !p.Complete:
+			faults = append(faults, fmt.Sprintf("the copy of %s's flows is not complete yet", p.Name))
+		}
+	}
+	if len(faults) == 0 {
+		return "If the Active failed now, its connections would live on: the copy is complete."
+	}
+	return "If the Active failed now, connections would be LOST: " + strings.Join(faults, "; ") + "."
+}
+
+func writeMachine(w io.Writer, s *control.Status) {
+	if t := s.Table; t != nil {
+		fmt.Fprintf(w, "Kernel table  %s of %s entries (%s)\n", number(t.Entries), number(t.Max), percent(float64(t.Entries), float64(t.Max)))
+	}
+	if c := s.Capture; c != nil {
+		fmt.Fprintf(w, "Capture       %s on %s: %s\n", c.Mode, cmp.Or(strings.Join(c.Interfaces, ", "), "no interface"), c.Reason)
+		fmt.Fprintf(w, "              told %s, gone %s, died %s, ring full %s, deaths lost %s times\n",
+			number(c.Told), number(c.Gone), number(c.Died), number(c.RingFull), number(c.DeathsLost))
+	}
+	if f := s.Fence; f != nil {
+		state := "down"
+		if f.Up {
+			state = fmt.Sprintf("UP since %s (%s)", clock(f.Since, s.Now), ago(s.Now.Sub(f.Since)))
+		}
+		fmt.Fprintf(w, "Fence         %s (%s); dropped since start: %s\n", state, f.Kind, cmp.Or(reasons(f.Dropped), "nothing"))
+	}
+	if a := s.Adverts; a != nil {
+		fmt.Fprintf(w, "Adverts       process %d, %s, taken by %s; lateness p50 %s, p99 %s, max %s\n", a.PID,
+			either(a.RealTime, "real time", "NOT real time: it may be late under load"), a.Rung,
+			micros(a.LateP50), micros(a.LateP99), micros(a.LateMax))
+	}
+	fmt.Fprintf(w, "Daemon        %s, version %s, configuration %s, up %s\n", s.Node, s.Version, s.Config, ago(s.Now.Sub(s.Started)))
+}
+
+func micros(us float64) string { return millis(us / 1000) }
+
+func writeTimeline(w io.Writer, t *control.Timeline, now time.Time) {
+	fmt.Fprintf(w, "Last %s: %s at %s: %s\n", t.Kind, t.Set, clock(t.Start, now), t.Reason)
+	for _, step := range t.Steps {
+		fmt.Fprintf(w, "  %+9.1f ms  %s\n", step.AtMS, step.Name)
+	}
+	fmt.Fprintf(w, "  %s flows written, %s failed\n", number(t.Committed), number(t.Failed))
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/tandem-ha/tandem/internal/control"
+)
+
+func syncCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "sync",
+		Usage: "the copy of the connections",
+		Subcommands: []*cli.Command{{
+			Name:  "show",
+			Usage: "show links, peers and what was exchanged",
+			Flags: []cli.Flag{socketFlag},
+			Action: func(ctx *cli.Context) error {
+				s, err := client(ctx).Sync(ctx.Context)
+				if err != nil {
+					return err
+				}
+				return show(ctx, s, func(w io.Writer) {
+					if s == nil {
+						fmt.Fprintln(w, "Nothing is replicated: [conntrack-sync] is not configured.")
+						return
+					}
+					writePeers(w, s, time.Now())
+					writeSyncCounters(w, s)
+				})
+			},
+		}},
+	}
+}
+
+// writePeers shows links and peers, and why one is silent.
+func writePeers(w io.Writer, s *control.SyncStatus, now time.Time) {
+	fmt.Fprintf(w, "Own flows %s, of them owned here %s; follows %s; commit %s\n", number(s.OwnFlows), number(s.OwnerOf), s.Follows, s.Commit)
+	g := newGrid("Peer", "Address", "Link", "Role", "Heard", "Copy here", ">Flows", ">Committed", "Copy there", ">Backlog", ">Oldest")
+	for _, p := range s.Peers {
+		heard := "NO, " + either(p.LastHeard.IsZero(), "never", ago(now.Sub(p.LastHeard))+" ago")
+		if p.Heard {
+			heard = "yes"
+		}
+		g.row(p.Name, p.Address, p.Interface, cmp.Or(p.Role, "?"), heard,
+			either(p.Complete, "complete", "INCOMPLETE"), number(p.View), number(p.Committed),
+			either(p.PeerComplete, "complete", "INCOMPLETE"), number(p.BacklogFlows), millis(p.BacklogMS))
+	}
+	g.write(w, "")
+	for _, p := range s.Peers {
+		if p.Hint != "" {
+			fmt.Fprintf(w, "  %s: %s\n", p.Name, p.Hint)
+		}
+	}
+	for _, l := range s.Links {
+		fmt.Fprintf(w, "Link %s: %s, carrier %s, MTU %d, %s\n", l.Interface, l.Local, either(l.Carrier, "up", "DOWN"), l.MTU,
+			either(l.Heard, "heard", "NOTHING HEARD"))
+		if l.Hint != "" {
+			fmt.Fprintf(w, "  %s\n", l.Hint)
+		}
+	}
+}
+
+func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
+	c := &s.Counters
+	fmt.Fprintln(w)
+	g := newGrid("", ">Records", ">of them full", ">deletions", ">Datagrams", ">lost", ">Bytes")
+	g.row("sent", number(c.RecordsSent), number(c.FullSent), number(c.DeletesSent), number(c.DatagramsSent), number(c.DatagramsLost), bytesOf(c.BytesSent))
+	g.row("received", number(c.RecordsRcvd), "", number(c.DeletesRcvd), number(c.DatagramsRcvd), "", bytesOf(c.BytesRcvd))
+	g.write(w, "")
+	fmt.Fprintf(w, "received and not applied: %s\n", cmp.Or(reasons(c.Dropped), "nothing"))
+	k := &s.Commits
+	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s; failed: %s\n",
+		number(k.Created), number(k.Replaced), number(k.Deleted), cmp.Or(reasons(k.Failed), "none"))
+	for _, l := range s.Links {
+		fmt.Fprintf(w, "%s: sent %s datagrams (%s), received %s (%s), send errors %s, dropped: %s\n", l.Interface,
+			number(l.Counters.DatagramsSent), bytesOf(l.Counters.BytesSent), number(l.Counters.DatagramsRcvd), bytesOf(l.Counters.BytesRcvd),
+			number(l.Counters.SendErrors), cmp.Or(reasons(l.Counters.Dropped), "none"))
+	}
+}
