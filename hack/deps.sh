@@ -118,7 +118,7 @@ fetch_kernel() {
 	depmod -b "$tmp" "$release"
 	mv "$tmp/boot/vmlinuz-$release" "$tmp/vmlinuz"
 	echo "$release" >"$tmp/version"
-	rm -rf "$tmp"/*.deb "$tmp/apt" "$tmp/boot"
+	rm -rf "${tmp:?}"/{*.deb,apt,boot}
 	mv "$tmp" "$kernel"
 	trap - EXIT
 }
