@@ -10,7 +10,7 @@
 // a link, a sysctl or a process outside of them.
 //
 //	              lan switch                         wan switch
-//	client ------- lan.host                           wan.host ------- server
+//	client ----- lan.client                         wan.server ----- server
 //	10.0.0.10      lan.r1 --- eth0 [ r1 ] eth1 --- wan.r1      203.0.113.10
 //	               lan.r2 --- eth0 [ r2 ] eth1 --- wan.r2
 //	                            eth2 |  | eth2
