@@ -140,8 +140,8 @@ func countFlows(ctx *cli.Context) error {
 		for _, p := range slices.Sorted(maps.Keys(n.Protocol)) {
 			protocols = append(protocols, p+" "+number(n.Protocol[p]))
 		}
-		fmt.Fprintf(w, "Kernel table  %s of %s entries (%s): %s\n", number(n.Kernel.Entries), number(n.Kernel.Max),
-			percent(float64(n.Kernel.Entries), float64(n.Kernel.Max)), strings.Join(protocols, ", "))
+		fmt.Fprintf(w, "Kernel table  %s of %s entries (%s)%s\n", number(n.Kernel.Entries), number(n.Kernel.Max),
+			percent(float64(n.Kernel.Entries), float64(n.Kernel.Max)), either(len(protocols) > 0, ": ", "")+strings.Join(protocols, ", "))
 		fmt.Fprintf(w, "Replicated    %s of them\n", number(n.Replicated))
 		if n.Stranded > 0 {
 			fmt.Fprintf(w, "STRANDED      %s of them: no copy can save these; tandem flow list --stranded says why and what to do\n", number(n.Stranded))

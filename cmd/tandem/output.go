@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,11 +126,14 @@ func clock(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04:05")
 }
 
-// millis writes milliseconds: 1.5 ms, 320 ms, 4.1 s.
+// millis writes milliseconds with what they are worth: 150 us, 1.5 ms, 320 ms,
+// 3.61 s.
 func millis(ms float64) string {
 	switch {
 	case ms >= 1000:
-		return strconv.FormatFloat(ms/1000, 'f', -1, 64) + " s"
+		return strconv.FormatFloat(math.Round(ms/10)/100, 'f', -1, 64) + " s"
+	case ms > 0 && ms < 1:
+		return fmt.Sprintf("%.0f us", ms*1000)
 	case ms >= 100 || ms == float64(int(ms)):
 		return fmt.Sprintf("%.0f ms", ms)
 	}
@@ -145,6 +149,14 @@ func reasons(m map[string]uint64) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// times writes a count of happenings.
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return number(n) + " times"
 }
 
 // percent writes part of whole.

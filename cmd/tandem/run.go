@@ -10,6 +10,7 @@ import (
 
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/config/live"
+	"github.com/tandem-ha/tandem/internal/control"
 )
 
 func runCommand() *cli.Command {
@@ -38,7 +39,14 @@ func run(ctx *cli.Context) error {
 			log.Warn(f.Text)
 		}
 	}
-	return runNode(ctx.Context, cfg, log)
+	defer notify(log, "STOPPING=1")
+	return runNode(ctx.Context, cfg, control.Version(), log, func() { notify(log, "READY=1") })
+}
+
+func notify(log *slog.Logger, state string) {
+	if err := control.Notify(state); err != nil {
+		log.Warn(err.Error())
+	}
 }
 
 // newLog writes to stderr. Under systemd the journal has its own times.

@@ -97,17 +97,17 @@ func activeElsewhere(s *control.Status, set string) string {
 // readiness says whether connections would survive if the Active failed now.
 func readiness(s *control.Status) string {
 	var faults []string
-	if len(s.Sync.Peers) == 0 {
-		faults = append(faults, "no peer was found yet")
-	}
+	silent := make(map[string]bool) // links, so that their peers are not named again
 	for _, l := range s.Sync.Links {
 		if !l.Heard && l.Hint != "" {
 			faults = append(faults, l.Hint)
+			silent[l.Interface] = true
 		}
 	}
 	active := len(s.Sets) > 0 && s.Sets[0].Role == control.RoleActive
 	for _, p := range s.Sync.Peers {
 		switch {
+		case !p.Heard && silent[p.Interface]:
 		case !p.Heard:
 			faults = append(faults, strings.TrimSuffix(fmt.Sprintf("%s is not heard: %s", p.Name, p.Hint), ": "))
 		case active && !p.PeerComplete:
@@ -116,10 +116,13 @@ func readiness(s *control.Status) string {
 			faults = append(faults, fmt.Sprintf("the copy of %s's flows is not complete yet", p.Name))
 		}
 	}
+	if len(s.Sync.Peers) == 0 && len(faults) == 0 {
+		faults = append(faults, "no peer was found yet")
+	}
 	if len(faults) == 0 {
 		return "If the Active failed now, its connections would live on: the copy is complete."
 	}
-	return "If the Active failed now, connections would be LOST: " + strings.Join(faults, "; ") + "."
+	return "If the Active failed now, connections would be LOST:\n  " + strings.Join(faults, "\n  ")
 }
 
 func writeMachine(w io.Writer, s *control.Status) {
@@ -128,8 +131,8 @@ func writeMachine(w io.Writer, s *control.Status) {
 	}
 	if c := s.Capture; c != nil {
 		fmt.Fprintf(w, "Capture       %s on %s: %s\n", c.Mode, cmp.Or(strings.Join(c.Interfaces, ", "), "no interface"), c.Reason)
-		fmt.Fprintf(w, "              told %s, gone %s, died %s, ring full %s, deaths lost %s times\n",
-			number(c.Told), number(c.Gone), number(c.Died), number(c.RingFull), number(c.DeathsLost))
+		fmt.Fprintf(w, "              told %s, gone %s, died %s, ring full %s, deaths lost %s\n",
+			number(c.Told), number(c.Gone), number(c.Died), times(c.RingFull), times(c.DeathsLost))
 	}
 	if f := s.Fence; f != nil {
 		state := "down"

@@ -61,12 +61,15 @@ func writeGroup(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	fmt.Fprintf(w, "\n%s: VRRP version %d, adverts each %s, Active_Down_Interval %s, %s\n", v.Name, v.Version,
 		millis(v.AdvertMS), millis(v.ActiveDownMS), either(v.Preempt, "preempts", "does not preempt"))
 	if v.ActiveAddress != "" {
-		fmt.Fprintf(w, "  Active last heard: %s, priority %d, each %s, %s ago\n",
-			v.ActiveAddress, v.ActivePriority, millis(v.ActiveMS), ago(now.Sub(v.ActiveHeard)))
+		heard := ""
+		if !v.ActiveHeard.IsZero() {
+			heard = ", " + ago(now.Sub(v.ActiveHeard)) + " ago"
+		}
+		fmt.Fprintf(w, "  Active last heard: %s, priority %d, each %s%s\n", v.ActiveAddress, v.ActivePriority, millis(v.ActiveMS), heard)
 	}
 	c := &v.Counters
-	fmt.Fprintf(w, "  adverts sent %s, received %s; became Active %s times, released it %s times; priority zero sent %s, received %s\n",
-		number(c.AdvertSent), number(c.AdvertRcvd), number(c.BecomeActive), number(c.ReleasedActive), number(c.PriZeroSent), number(c.PriZeroRcvd))
+	fmt.Fprintf(w, "  adverts sent %s, received %s; became Active %s, released it %s; priority zero sent %s, received %s\n",
+		number(c.AdvertSent), number(c.AdvertRcvd), times(c.BecomeActive), times(c.ReleasedActive), number(c.PriZeroSent), number(c.PriZeroRcvd))
 	fmt.Fprintf(w, "  receive errors: %s\n", cmp.Or(reasons(map[string]uint64{
 		"truncated": c.TruncatedErrors, "version": c.VersionErrors, "type": c.InvalidTypePktsRcvd, "vrid": c.VRIDErrors,
 		"checksum": c.ChecksumErrors, "ttl": c.TTLErrors, "address list": c.AddressListErrors, "length": c.PacketLengthErrors,

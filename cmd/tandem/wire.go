@@ -10,9 +10,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/config"
 )
 
-// The two doors into the rooms of run time.
-var (
-	runNode = func(context.Context, *config.Config, *slog.Logger) error {
-		return errors.New("internal/node is not there yet")
-	}
-)
+// runNode is the door into the rooms of run time.
+var runNode = func(_ context.Context, _ *config.Config, _ string, _ *slog.Logger, _ func()) error {
+	return errors.New("internal/node is not there yet")
+}
