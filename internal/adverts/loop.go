@@ -52,6 +52,7 @@ type loop struct {
 	stage  *stage
 	recv   *receiver
 	ring   advertRing // nil: raw sockets
+	ringAt []int64    // by group: when the ring last brought an advert
 	events [64]unix.EpollEvent
 
 	ports []port
@@ -69,6 +70,10 @@ type loop struct {
 	out    []byte
 	packet []byte
 	advert vrrp.Advert
+
+	onRecord func([]byte) // takeRecord, bound once
+	onPacket func([]byte, int64)
+	reading  int // the port that onPacket reads
 }
 
 // port is one interface that carries groups.
@@ -96,6 +101,7 @@ type set struct {
 func newLoop(sock int, s *setup) (*loop, error) {
 	l := &loop{clock: newClock(), setup: s, sock: sock, out: make([]byte, 0, maxMessage), packet: make([]byte, 0, recvSize)}
 	l.recv = newReceiver(&l.clock)
+	l.onPacket = l.takePacket
 	l.addPorts()
 	l.addSets()
 	f := os.NewFile(uintptr(sock)+1, "tandem-adverts")
@@ -211,6 +217,9 @@ func (l *loop) interrupt() {
 
 func (l *loop) close() {
 	l.stage.close()
+	if l.ring != nil {
+		l.ring.Close()
+	}
 	for _, fd := range []int{l.epoll, l.timer, l.wake, l.sender} {
 		unix.Close(fd)
 	}
@@ -229,6 +238,7 @@ func (l *loop) run(limits string) error {
 		l.now = l.clock.now()
 		l.stage.alive.Store(l.now)
 		l.each(func(s *set) { s.Wake(l.now) })
+		l.readRing() // before the sockets' copies of the same adverts
 		for i := range n {
 			l.serve(&l.events[i])
 		}
@@ -301,18 +311,21 @@ func (l *loop) readPort(i int) bool {
 		return true
 	}
 	before := l.clock.now()
-	empty := l.recv.drain(p.rx, p.seen, drainLimit, func(packet []byte, at int64) {
-		m, pdu, ok := parseIPv4(packet)
-		if !ok {
-			p.count.ReceiveDropped++
-			return
-		}
-		l.receive(i, pdu, m, at, fromSocket)
-	})
+	l.reading = i
+	empty := l.recv.drain(p.rx, p.seen, drainLimit, l.onPacket)
 	if empty {
 		p.seen = before
 	}
 	return empty
+}
+
+func (l *loop) takePacket(packet []byte, at int64) {
+	m, pdu, ok := parseIPv4(packet)
+	if !ok {
+		l.ports[l.reading].count.ReceiveDropped++
+		return
+	}
+	l.receive(l.reading, pdu, m, at, fromSocket)
 }
 
 // receive is the first part of the checks of RFC 9568 section 7.1: up to the
@@ -321,7 +334,7 @@ func (l *loop) receive(i int, pdu []byte, m vrrp.Meta, at int64, from origin) {
 	p := &l.ports[i]
 	vrid, d := vrrp.Peek(pdu)
 	g := int(p.byVRID[vrid]) - 1
-	if from == fromSocket && l.ring != nil && !l.ringIsDeaf(g) {
+	if !l.believe(g, from) {
 		return
 	}
 	switch {
@@ -391,9 +404,7 @@ func (l *loop) due() bool {
 
 func (l *loop) drainAll() bool {
 	drained := true
-	if l.ring != nil {
-		l.readRing()
-	}
+	l.readRing()
 	for i := range l.ports {
 		drained = l.readPort(i) && drained
 	}

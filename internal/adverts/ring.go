@@ -2,7 +2,10 @@
 
 package adverts
 
-import "errors"
+import (
+	"github.com/tandem-ha/tandem/maps"
+	"github.com/tandem-ha/tandem/vrrp"
+)
 
 // origin says which way an advert came.
 type origin uint8
@@ -12,13 +15,69 @@ const (
 	fromRing
 )
 
-// advertRing is the ring of the TC ingress program.
+// deafAfter is how many intervals of ours a ring may miss a group before an
+// advert from the raw socket counts: someone removed the TC program, or the
+// ring is full. Until then the socket's copy of each advert is ignored.
+const deafAfter = 2
+
+// advertRing is the ring of the TC ingress program; maps.Ring.
 type advertRing interface {
 	FD() int
+	Pending() bool
+	Drain(fn func(rec []byte)) int
+	Close() error
 }
 
-func (l *loop) openRing(fd int) error { return errors.New("no ring yet") }
+// openRing makes the ring the first source of adverts. The raw sockets are
+// read on: a silent ring alone must never look like a silent Active.
+func (l *loop) openRing(fd int) error {
+	r, err := maps.OpenRing(fd)
+	if err != nil {
+		return err
+	}
+	l.ring = r
+	l.ringAt = make([]int64, len(l.setup.groups))
+	l.onRecord = l.takeRecord
+	return l.listen(r.FD(), readyRing, 0)
+}
 
-func (l *loop) readRing() {}
+func (l *loop) readRing() {
+	if l.ring != nil && l.ring.Pending() {
+		l.ring.Drain(l.onRecord)
+	}
+}
 
-func (l *loop) ringIsDeaf(g int) bool { return true }
+func (l *loop) takeRecord(rec []byte) {
+	a, err := maps.ParseAdvert(rec)
+	if err != nil || !a.Src.Is4() {
+		return
+	}
+	for i := range l.ports {
+		p := &l.ports[i]
+		if p.index != int32(a.IfIndex) || p.index == 0 {
+			continue
+		}
+		if a.Dst != vrrp.Group4 && a.Dst != p.addr {
+			return // forwarded through this router, between others
+		}
+		l.receive(i, a.Payload, vrrp.Meta{Src: a.Src, Dst: a.Dst, TTL: a.TTL}, a.At, fromRing)
+		return
+	}
+}
+
+// believe says whether an advert of group g counts, by the way it came.
+func (l *loop) believe(g int, from origin) bool {
+	switch {
+	case l.ring == nil:
+		return true
+	case from == fromRing:
+		if g >= 0 {
+			l.ringAt[g] = l.now
+		}
+		return true
+	case g < 0 || l.now-l.ringAt[g] <= deafAfter*l.setup.groups[g].Interval:
+		return false
+	}
+	l.shm.ringMissed().Add(1)
+	return true
+}

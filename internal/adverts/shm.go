@@ -87,9 +87,10 @@ func (s *shm) iface(i int) []atomic.Uint64 {
 	return s.words[at : at+wordsInterface]
 }
 
-func (s *shm) sent() []atomic.Uint64    { return s.words[4 : 4+wordsHistogram] }
-func (s *shm) decided() []atomic.Uint64 { return s.words[4+wordsHistogram : wordsHead] }
-func (s *shm) unsent() *atomic.Uint64   { return &s.words[0] }
+func (s *shm) sent() []atomic.Uint64      { return s.words[4 : 4+wordsHistogram] }
+func (s *shm) decided() []atomic.Uint64   { return s.words[4+wordsHistogram : wordsHead] }
+func (s *shm) unsent() *atomic.Uint64     { return &s.words[0] }
+func (s *shm) ringMissed() *atomic.Uint64 { return &s.words[1] }
 
 // observe counts one lateness of ns nanoseconds; early counts as 0.
 func observe(h []atomic.Uint64, ns int64) {
@@ -174,7 +175,8 @@ func (s *shm) status(n *names) Status {
 }
 
 func (s *shm) read(n *names) Status {
-	st := Status{Unsent: s.unsent().Load(), Sent: readHistogram(s.sent()), Decided: readHistogram(s.decided())}
+	st := Status{Unsent: s.unsent().Load(), RingMissed: s.ringMissed().Load(),
+		Sent: readHistogram(s.sent()), Decided: readHistogram(s.decided())}
 	for i := range s.groups {
 		st.Groups = append(st.Groups, s.readGroup(i, n))
 	}

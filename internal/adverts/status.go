@@ -16,6 +16,7 @@ type Status struct {
 	Interfaces []InterfaceStatus
 	Sent       Histogram // lateness of each periodic advert, after it was handed to the device
 	Decided    Histogram // lateness of the decision that an Active is gone
+	RingMissed uint64    // adverts that only the raw sockets saw while a ring was there
 	Unsent     uint64    // messages to the daemon that found its socket full
 }
 
