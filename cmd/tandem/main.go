@@ -74,7 +74,7 @@ func newApp() *cli.App {
 		Flags:           []cli.Flag{jsonFlag},
 		ExitErrHandler:  func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
-			runCommand(), advertsCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
+			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
 			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,

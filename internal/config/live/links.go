@@ -11,11 +11,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/internal/vip"
 )
 
-// ownProtocol marks the addresses that tandem itself installs (IFA_PROTO); see
-// internal/vip. What a killed process left behind is not the machine's own.
-const ownProtocol = 84
+// ownProtocol marks the addresses that tandem itself installs (IFA_PROTO).
+// What a killed process left behind is not the machine's own.
+const ownProtocol = vip.Proto
 
 // ownerPriority is the priority of the router that owns the addresses (RFC
 // 9568 section 5.2.4).
