@@ -150,6 +150,7 @@ func (r *router) toClient(packet []byte) *seen { r.t.Helper(); return r.pass(r.w
 type seen struct {
 	Src, Dst         Addr
 	Proto            uint8
+	Flags            uint8 // of TCP
 	SrcPort, DstPort uint16
 }
 
@@ -157,6 +158,9 @@ func parsePacket(b []byte) *seen {
 	s := &seen{Proto: b[9]}
 	copy(s.Src[:], b[12:16])
 	copy(s.Dst[:], b[16:20])
+	if s.Proto == unix.IPPROTO_TCP {
+		s.Flags = b[33]
+	}
 	switch s.Proto {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
 		s.SrcPort, s.DstPort = binary.BigEndian.Uint16(b[20:]), binary.BigEndian.Uint16(b[22:])

@@ -215,13 +215,13 @@ func TestLoose(t *testing.T) {
 	r.want("server", r.toClient(serverData(5000, 1100)), inside)
 }
 
-// TestInvalidIsNotTranslated: without an entry the server's packet reaches the
+// TestNoEntryDrawsReset: without an entry the server's packet reaches the
 // router's own address, which answers RST (tcp_loose makes an entry of it, so
 // that it is NEW and goes to INPUT).
-func TestInvalidIsNotTranslated(t *testing.T) {
+func TestNoEntryDrawsReset(t *testing.T) {
 	r := newRouter(t)
 	got := r.pass(r.wan, r.wan, serverData(5000, 1000))
-	if got == nil || got.Src != fromServer.Dst || got.Dst != fromServer.Src || got.SrcPort != fromServer.DstPort {
+	if got == nil || got.Flags&rst == 0 || got.Src != fromServer.Dst || got.Dst != fromServer.Src || got.SrcPort != fromServer.DstPort {
 		t.Fatalf("answer of the router: %+v, want its RST", got)
 	}
 }
