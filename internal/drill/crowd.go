@@ -12,12 +12,15 @@ import (
 // Crowd makes n further flows at two stations of a lab: half UDP and a quarter
 // TCP through SNAT, a tenth UDP and the rest TCP through DNAT.
 func Crowd(l *netlab.Lab, n int) (*load.Crowd, error) {
-	cfg := load.CrowdConfig{
-		VIP: netlab.WANVIP.Addr(), DNATPort: netlab.DNATCrowdFirst,
-		UDPSNAT: n / 2, TCPSNAT: n / 4, UDPDNAT: n / 10,
-	}
+	cfg := load.CrowdConfig{UDPSNAT: n / 2, TCPSNAT: n / 4, UDPDNAT: n / 10}
 	cfg.TCPDNAT = n - cfg.UDPSNAT - cfg.TCPSNAT - cfg.UDPDNAT
-	var err error
+	return CrowdOf(l, cfg)
+}
+
+// CrowdOf makes a crowd of flows of chosen kinds; stations and addresses are
+// filled in. A lab has room for one at a time, and its stations stay.
+func CrowdOf(l *netlab.Lab, cfg load.CrowdConfig) (_ *load.Crowd, err error) {
+	cfg.VIP, cfg.DNATPort = netlab.WANVIP.Addr(), netlab.DNATCrowdFirst
 	if cfg.LAN, err = station(l, netlab.LAN, "crowdl", netlab.LANCrowd.Addr(), netlab.LANVIP.Addr()); err != nil {
 		return nil, err
 	}

@@ -45,9 +45,23 @@ type CrowdConfig struct {
 	VIP      netip.Addr // the WAN's virtual address: SNAT to it, DNAT from it
 	DNATPort uint16     // the first of 1000 ports of VIP that are translated to LAN.Addr
 
-	UDPSNAT, UDPDNAT, TCPSNAT, TCPDNAT int // how many flows of each kind, together at most 65,536
+	// How many flows of each kind: at most 300,000 through SNAT, 60,000 through
+	// DNAT, and 250,000 of TCP.
+	UDPSNAT, UDPDNAT, TCPSNAT, TCPDNAT int
 
 	Rate int // flows per second that are opened or spoken to, default 15,000
+
+	// OneWay: the server never answers, and every flow is spoken to once. Open
+	// is then a SYN flood, or UDP that nobody wants.
+	OneWay bool
+}
+
+func (c *CrowdConfig) check() error {
+	tcp, snat, dnat := c.TCPSNAT+c.TCPDNAT, c.UDPSNAT+c.TCPSNAT, c.UDPDNAT+c.TCPDNAT
+	if min(c.UDPSNAT, c.UDPDNAT, c.TCPSNAT, c.TCPDNAT) < 0 || snat+dnat < 1 || tcp > 250_000 || snat > 300_000 || dnat > 60_000 {
+		return fmt.Errorf("make crowd: %d flows through SNAT, %d through DNAT, %d of them TCP: out of range", snat, dnat, tcp)
+	}
+	return nil
 }
 
 // CrowdResult is what the crowd's endpoints counted in one exchange.
@@ -87,9 +101,8 @@ type job struct {
 
 // NewCrowd prepares a crowd; no packet leaves before Open.
 func NewCrowd(cfg CrowdConfig) (*Crowd, error) {
-	n := cfg.UDPSNAT + cfg.UDPDNAT + cfg.TCPSNAT + cfg.TCPDNAT
-	if n < 1 || n > 1<<16 {
-		return nil, fmt.Errorf("make crowd: %d flows: between 1 and 65536 are possible", n)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	if cfg.Rate == 0 {
 		cfg.Rate = 15000

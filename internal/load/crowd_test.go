@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/load"
 	"github.com/tandem-ha/tandem/internal/netlab"
 )
 
@@ -55,5 +56,25 @@ func TestCrowd(t *testing.T) {
 	t.Logf("addresses alone: %v", r)
 	if err != nil || r.Answered > n*6/10 || r.Moved == 0 {
 		t.Errorf("the crowd did not notice that its translations are gone: %v, %v", r, err)
+	}
+}
+
+// A crowd that nobody answers: every flow is spoken to once, none is answered.
+func TestOneWay(t *testing.T) {
+	lab := netlab.ForTest(t, netlab.Options{})
+	if err := lab.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := drill.CrowdOf(lab, load.CrowdConfig{TCPSNAT: 3000, UDPSNAT: 3000, OneWay: true, Rate: 30000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r, err := c.Open(t.Context(), 5*time.Second)
+	if err != nil || r.Answered != 0 || r.Passes != 1 || r.Resets != 0 {
+		t.Errorf("%v, %v", r, err)
+	}
+	if n, err := lab.R1.NS.ReadSysctl("net/netfilter/nf_conntrack_count"); err != nil || n != "6000" {
+		t.Errorf("the router tracks %s flows, want 6000 (%v)", n, err)
 	}
 }

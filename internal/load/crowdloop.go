@@ -86,7 +86,10 @@ func (l *crowdLoop) work() {
 		l.askGateways(now)
 	case l.sent < len(l.todo):
 		l.pace(now)
-	case now.Sub(l.passBegan) > retryAfter+time.Duration(len(l.todo))*time.Second/time.Duration(l.m.rate):
+	case now.Sub(l.passBegan) < retryAfter+time.Duration(len(l.todo))*time.Second/time.Duration(l.m.rate):
+	case l.m.oneWay:
+		l.finish()
+	default:
 		l.pass()
 	}
 }

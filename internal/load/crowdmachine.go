@@ -5,6 +5,7 @@ package load
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // Stages of this file: 1 flows and their numbers, 2 what an initiator says,
@@ -16,12 +17,12 @@ const (
 	sideWAN = 1
 )
 
-// Sequence numbers tell the flow and the direction: each stream has 32 KiB of
-// its own, the client's streams lie in one half of the space.
+// Sequence numbers tell the flow and the direction: the client's streams share
+// one half of the space evenly, the server's the other. Of 20,000 TCP flows each
+// stream has 64 KiB, which is 4,096 rounds.
 const (
 	clientBase = 0x10000000
 	serverBase = 0x90000000
-	streamBits = 15
 )
 
 // crowdPayload is the size of every payload: magic, flow, round, direction.
@@ -47,31 +48,35 @@ type crowdMachine struct {
 	gwOK [2]bool
 	vip  [4]byte
 
-	flows []crowdFlow
-	round int
-	left  int // flows that are not done
-	res   CrowdResult
-	rate  int
+	oneWay bool
+	bits   int         // a stream has 1<<bits bytes
+	flows  []crowdFlow // TCP first
+	round  int
+	left   int // flows that are not done
+	res    CrowdResult
+	rate   int
 }
 
 func newCrowdMachine(cfg *CrowdConfig) *crowdMachine {
-	m := &crowdMachine{vip: cfg.VIP.As4(), rate: cfg.Rate, round: -1}
+	m := &crowdMachine{vip: cfg.VIP.As4(), rate: cfg.Rate, round: -1, oneWay: cfg.OneWay}
+	m.bits = 31 - bits.Len(uint(cfg.TCPSNAT+cfg.TCPDNAT))
 	for side, s := range []Station{cfg.LAN, cfg.WAN} {
 		m.mac[side], m.addr[side], m.gw[side] = [6]byte(s.MAC), s.Addr.As4(), s.Gateway.As4()
 	}
 	add := func(n int, tcp, dnat bool) {
 		for k := range n {
-			f := crowdFlow{tcp: tcp, dnat: dnat, cport: uint16(2000 + k%60000), sport: uint16(7000 + k%100)}
+			// Up to 60,000 client ports towards 100 server ports, then the next 100.
+			f := crowdFlow{tcp: tcp, dnat: dnat, cport: uint16(2000 + k%60000), sport: uint16(7000 + k/60000*100 + k%100)}
 			if dnat {
 				f.sport, f.peer = cfg.DNATPort+uint16(k%1000), f.cport
 			}
 			m.flows = append(m.flows, f)
 		}
 	}
-	add(cfg.UDPSNAT, false, false)
-	add(cfg.UDPDNAT, false, true)
 	add(cfg.TCPSNAT, true, false)
 	add(cfg.TCPDNAT, true, true)
+	add(cfg.UDPSNAT, false, false)
+	add(cfg.UDPDNAT, false, true)
 	return m
 }
 
@@ -110,11 +115,12 @@ func (f *crowdFlow) clientSide() int {
 // serverFirst says who speaks first in this round.
 func (m *crowdMachine) serverFirst(i int) bool { return m.round > 0 && i%2 == 1 }
 
-func streamSeq(i int, server bool) uint32 {
+// streamSeq is the initial sequence number of a flow's stream.
+func (m *crowdMachine) streamSeq(i int, server bool) uint32 {
 	if server {
-		return serverBase + uint32(i)<<streamBits
+		return serverBase + uint32(i)<<m.bits
 	}
-	return clientBase + uint32(i)<<streamBits
+	return clientBase + uint32(i)<<m.bits
 }
 
 // offset of a round's payload in its stream: the SYN counts one.
@@ -150,8 +156,8 @@ func (m *crowdMachine) speak(i int, server bool, payload *[crowdPayload]byte) (s
 	s, side = m.segment(i, server)
 	f := &m.flows[i]
 	if f.tcp {
-		s.seq = streamSeq(i, server)
-		s.ack = streamSeq(i, !server) + m.got(i, server)
+		s.seq = m.streamSeq(i, server)
+		s.ack = m.streamSeq(i, !server) + m.got(i, server)
 		if m.round == 0 {
 			s.flags = tcpSYN
 			if server {
@@ -180,8 +186,8 @@ func (m *crowdMachine) got(i int, server bool) uint32 {
 func (m *crowdMachine) bare(i int, server bool) (s segment, side int) {
 	s, side = m.segment(i, server)
 	s.flags = tcpACK
-	s.seq = streamSeq(i, server) + offset(m.round+1)
-	s.ack = streamSeq(i, !server) + m.got(i, server)
+	s.seq = m.streamSeq(i, server) + offset(m.round+1)
+	s.ack = m.streamSeq(i, !server) + m.got(i, server)
 	return s, side
 }
 
@@ -199,7 +205,7 @@ func (m *crowdMachine) putPayload(b *[crowdPayload]byte, i int, server bool) {
 func (m *crowdMachine) identify(s *segment) (i int, fromServer, ok bool) {
 	if s.proto == protoTCP {
 		fromServer = s.seq-clientBase >= serverBase-clientBase
-		i = int((s.seq - streamSeq(0, fromServer)) >> streamBits)
+		i = int((s.seq - m.streamSeq(0, fromServer)) >> m.bits)
 	} else {
 		if len(s.payload) != crowdPayload || binary.BigEndian.Uint32(s.payload) != crowdMagic {
 			return 0, false, false
@@ -234,6 +240,9 @@ func (m *crowdMachine) receive(side int, s *segment, payload *[crowdPayload]byte
 	if s.flags&tcpRST != 0 {
 		m.res.Resets++
 		m.flows[i].broken = true
+		return out, false
+	}
+	if m.oneWay {
 		return out, false
 	}
 	if m.round == 0 && m.flows[i].tcp {

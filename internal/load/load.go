@@ -14,6 +14,7 @@ import (
 // paths, and their pace. Zero periods, sizes and rates mean the default.
 type Mix struct {
 	Steady, Idle, Bulk, UDP int
+	Ping                    int // ICMP echo flows over the first path, each with an identifier of its own
 
 	SteadyPeriod time.Duration // between requests, default 50 ms
 	UDPPeriod    time.Duration // between packets of a flow, default 100 ms
@@ -50,6 +51,7 @@ type Load struct {
 	mix     Mix
 	conns   []*conn
 	udp     *udpSet
+	pings   *pingSet
 	seen    arrivals
 	mark    atomic.Int64
 	closing atomic.Bool
@@ -63,6 +65,9 @@ func Start(paths []Path, mix Mix) (*Load, error) {
 	if err == nil {
 		l.udp, err = openUDP(paths, mix.UDP, l.mix.UDPSize, l.mix.UDPPeriod, &l.seen, &l.closing)
 	}
+	if err == nil {
+		l.pings, err = openPings(&paths[0], mix.Ping, l.mix.UDPPeriod, &l.seen, &l.closing)
+	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -70,6 +75,7 @@ func Start(paths []Path, mix Mix) (*Load, error) {
 		l.run(c)
 	}
 	l.udp.start()
+	l.pings.start()
 	return l, nil
 }
 
@@ -135,6 +141,9 @@ func (l *Load) Mark(at int64) {
 	for _, f := range l.udp.flows {
 		f.reset(at)
 	}
+	for _, p := range l.pings.flows {
+		p.reset(at)
+	}
 }
 
 // fresh is how long ago a flow that lives may have progressed.
@@ -173,6 +182,11 @@ func (l *Load) laggards() (n int) {
 			n++
 		}
 	}
+	for _, p := range l.pings.flows {
+		if !p.alive(now, mark) {
+			n++
+		}
+	}
 	return n
 }
 
@@ -194,6 +208,9 @@ func (l *Load) Close() error {
 	}
 	if l.udp != nil {
 		l.udp.close()
+	}
+	if l.pings != nil {
+		l.pings.close()
 	}
 	time.Sleep(2 * l.mix.SteadyPeriod)
 	for _, c := range l.conns {

@@ -11,7 +11,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/netlab"
 )
 
-var smallMix = load.Mix{Steady: 10, Idle: 6, Bulk: 4, UDP: 40}
+var smallMix = load.Mix{Steady: 10, Idle: 6, Bulk: 4, UDP: 40, Ping: 5}
 
 // A router that nothing happens to loses nothing.
 func TestNothingHappens(t *testing.T) {
@@ -36,8 +36,8 @@ func TestNothingHappens(t *testing.T) {
 	l.SpeakIdle(time.Second)
 	r := l.Report()
 	t.Logf("%+v", r)
-	if len(r.TCPBroken) != 0 || len(r.UDPSilent) != 0 || r.UDPGap.Max != 0 {
-		t.Errorf("broken %v, silent %v, gap %v", r.TCPBroken, r.UDPSilent, r.UDPGap)
+	if len(r.TCPBroken) != 0 || len(r.UDPSilent) != 0 || len(r.PingSilent) != 0 || r.UDPGap.Max != 0 || r.PingGap.Max != 0 {
+		t.Errorf("broken %v, silent %v %v, gaps %v %v", r.TCPBroken, r.UDPSilent, r.PingSilent, r.UDPGap, r.PingGap)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -91,5 +91,23 @@ func TestAddressesAloneBreak(t *testing.T) {
 	}
 	if d := r.Silence.Length(); d < 290*time.Millisecond || d > 800*time.Millisecond {
 		t.Errorf("silence lasted %s, want about 300 ms", d)
+	}
+}
+
+// Fragments pass and are counted like any packet.
+func TestFragments(t *testing.T) {
+	lab := netlab.ForTest(t, netlab.Options{})
+	if err := lab.R1.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := load.Start(drill.Paths(lab), load.Mix{UDP: 20, UDPSize: 4000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Mark(netlab.Now())
+	healthy := l.AwaitHealthy(t.Context(), 3*time.Second)
+	if r := l.Report(); !healthy || len(r.UDPSilent) != 0 {
+		t.Errorf("%+v", r)
 	}
 }

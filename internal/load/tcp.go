@@ -18,10 +18,10 @@ const (
 	kindIdle
 	kindBulk
 	kindUDP
-	kindCrowd
+	kindPing
 )
 
-var kindName = map[int]string{kindSteady: "steady", kindIdle: "idle", kindBulk: "bulk", kindUDP: "udp", kindCrowd: "crowd"}
+var kindName = map[int]string{kindSteady: "steady", kindIdle: "idle", kindBulk: "bulk", kindUDP: "udp", kindPing: "ping"}
 
 // conn is one TCP connection, both ends of it.
 type conn struct {
