@@ -106,6 +106,22 @@ func TestDocumentsPointAtWhatExists(t *testing.T) {
 	}
 }
 
+func TestEachDocumentIsInTheIndex(t *testing.T) {
+	index, err := os.ReadFile(filepath.Join(root, "docs/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := filepath.Glob(filepath.Join(root, "docs/*.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range documents {
+		if name := filepath.Base(d); name != "README.md" && !bytes.Contains(index, []byte("]("+name+")")) {
+			t.Errorf("docs/README.md does not name %s", name)
+		}
+	}
+}
+
 // sample is an indented block that begins with a table of [vrrp].
 var sample = regexp.MustCompile(`\n    \[vrrp\..*\n(?:\n|    .*\n)+`)
 
