@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+var comparable = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+
+func TestCodecSymmetry(t *testing.T) {
+	m := message{Type: msgAlarm, Cause: 3, Set: 4, Term: 5, At: -6, Value: 1 << 60, Group: 7, Kind: 8, Flags: 1,
+		Peer: netip.MustParseAddr("fe80::1"), Tail: []byte("tail")}
+	var got message
+	if err := got.parse(m.append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(m, got, comparable); diff != "" {
+		t.Errorf("message (-want +got):\n%s", diff)
+	}
+	h := hello{Protocol: 1, Sets: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true}
+	var gotHello hello
+	if err := gotHello.parse(h.append(nil)); err != nil || gotHello != h {
+		t.Errorf("hello %+v, %v", gotHello, err)
+	}
+	g := wireGroup(groups(200, 10*ms)[0])
+	g.Source = netip.MustParseAddr("10.0.0.1")
+	var gotGroup group
+	if err := gotGroup.parse(g.append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(g, gotGroup, comparable); diff != "" {
+		t.Errorf("group (-want +got):\n%s", diff)
+	}
+}
+
+func TestCodecRefusals(t *testing.T) {
+	good := (&message{Type: msgGo}).append(nil)
+	with := func(i int, b byte) []byte { c := bytes.Clone(good); c[i] = b; return c }
+	for name, b := range map[string][]byte{
+		"empty": nil, "short": good[:messageSize-1], "peer of 5 bytes": with(28, 5), "reserved": with(30, 1),
+	} {
+		var m message
+		if m.parse(b) == nil {
+			t.Errorf("message %s: accepted", name)
+		}
+	}
+	raw := wireGroup(groups(200, 10*ms)[0]).appendTo()
+	for n := range raw {
+		var g group
+		if g.parse(raw[:n]) == nil {
+			t.Errorf("group of %d of %d bytes: accepted", n, len(raw))
+		}
+	}
+	var g group
+	if g.parse(append(raw, 0)) == nil {
+		t.Error("group with a byte too many: accepted")
+	}
+}
+
+func (g group) appendTo() []byte { return g.append(nil) }
+
+func FuzzMessage(f *testing.F) {
+	h := hello{Sets: 1, Ring: true}
+	for _, m := range []message{
+		{Type: msgGo}, {Type: msgHello, Tail: h.append(nil)},
+		{Type: msgGroup, Tail: wireGroup(groups(1, 10*ms)[0]).appendTo()},
+		{Type: msgAlarm, Kind: uint8(AlarmAddress), Peer: netip.MustParseAddr("10.0.0.1")},
+	} {
+		f.Add(m.append(nil))
+	}
+	names, err := nameSets(groups(1, 10*ms), both)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m message
+		if m.parse(b) != nil {
+			return
+		}
+		if out := m.append(nil); len(out) != len(b) {
+			t.Fatalf("%x becomes %x", b, out)
+		}
+		names.event(&m)
+		var h hello
+		if h.parse(m.Tail) == nil && !bytes.Equal(h.append(nil), m.Tail) {
+			t.Fatalf("hello %x", m.Tail)
+		}
+		var g, again group
+		if g.parse(m.Tail) == nil {
+			if err := again.parse(g.append(nil)); err != nil {
+				t.Fatalf("group %x: %v", m.Tail, err)
+			}
+		}
+	})
+}
+
+func TestPacketIsWhatTheReceiverReads(t *testing.T) {
+	src := netip.MustParseAddr("10.1.0.1")
+	a := vrrp.Advert{Version: 3, VRID: 10, Priority: 200, Interval: int64(100 * ms), Addresses: []byte{10, 1, 0, 100}}
+	buf := make([]byte, 0, 128)
+	p := appendPacket(buf, &a, vrrp.ChecksumAuto, src, 7)
+	m, pdu, ok := parseIPv4(append(p, make([]byte, 14)...)) // Ethernet's padding behind it
+	if !ok || m.TTL != 255 || m.Src != src || m.Dst != vrrp.Group4 || p[1] != classCS6 || headerSum(p[:20]) != 0 {
+		t.Fatalf("packet %x: %+v", p, m)
+	}
+	var got vrrp.Advert
+	if d := vrrp.Decode(pdu, m, 3, &got); d != vrrp.DropNone || got.Priority != 200 {
+		t.Errorf("decode: %d %+v", d, got)
+	}
+	for _, bad := range [][]byte{nil, p[:19], p[:len(p)-1], append([]byte{0x44}, p[1:]...), append([]byte{0x65}, p[1:]...)} {
+		if _, _, ok := parseIPv4(bad); ok {
+			t.Errorf("accepted %x", bad)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { appendPacket(buf[:0], &a, vrrp.ChecksumAuto, src, 7) }); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	s, err := createShm(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for us := range int64(1000) {
+		observe(s.sent(), us*1000)
+	}
+	observe(s.sent(), 3e9)
+	observe(s.sent(), -5)
+	h := readHistogram(s.sent())
+	if h.Count() != 1002 || h.Max != 3_000_000 || h.Quantile(0.5) != 500 || h.Quantile(1) != 3_000_000 || h.Buckets[0] != 12 {
+		t.Errorf("%+v: count %d, p50 %d", h, h.Count(), h.Quantile(0.5))
+	}
+}
+
+func TestSharedMemoryKeepsWhatWasPublished(t *testing.T) {
+	n, err := nameSets(groups(1, 10*ms), both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := createShm(2, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := vrrp.Counters{MasterTransitions: 1, SendErrors: 99}
+	s.publish(1, &groupCell{state: vrrp.Active, priority: 200, activePriority: 201, active: netip.MustParseAddr("10.2.0.1"),
+		activeInterval: 5, since: 6, flags: cellConflict | cellAddressesIn, counters: &c})
+	s.publishInterface(1, &vrrp.InterfaceCounters{Truncated: 1, ReceiveDropped: 6})
+	s.retire(n)
+	st := s.status(n)
+	want := GroupStatus{Name: "WAN", Set: "MAIN", Interface: "eth1", VRID: 20, State: vrrp.Active, Priority: 200, ActivePriority: 201,
+		Active: netip.MustParseAddr("10.2.0.1"), ActiveInterval: 5, Since: 6, Conflict: true, AddressesIn: true, Counters: c}
+	if diff := cmp.Diff(want, st.Groups[1], comparable); diff != "" {
+		t.Errorf("group (-want +got):\n%s", diff)
+	}
+	if got := st.Interfaces[1]; got.Name != "eth1" || got.Counters.Truncated != 1 || got.Counters.ReceiveDropped != 6 {
+		t.Errorf("interface %+v", got)
+	}
+}
