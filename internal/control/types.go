@@ -48,7 +48,8 @@ type Status struct {
 	// in none. The first one is the one that conntrack-sync follows.
 	Sets    []Set         `json:"sets"`
 	Groups  []VRRPGroup   `json:"groups"`
-	Sync    *SyncStatus   `json:"sync,omitempty"` // nil: nothing is replicated
+	Strays  []VRRPStray   `json:"vrrp_strays,omitempty"` // by interface
+	Sync    *SyncStatus   `json:"sync,omitempty"`        // nil: nothing is replicated
 	Capture *Capture      `json:"capture,omitempty"`
 	Table   *KernelTable  `json:"kernel_table,omitempty"`
 	Fence   *Fence        `json:"fence,omitempty"`
@@ -126,6 +127,14 @@ type VRRPCounters struct {
 	AdvertIntervalErrors uint64 `json:"adver_interval_errors"`
 	CountZeroErrors      uint64 `json:"count_zero_errors"`
 	TwoActives           uint64 `json:"two_actives"` // adverts heard while Active ourselves
+	Oversleeps           uint64 `json:"oversleeps"`  // timers found late by more than an interval
+	SendErrors           uint64 `json:"send_errors"` // adverts that the kernel refused
+}
+
+// VRRPStray counts what came in on an interface and belongs to no group.
+type VRRPStray struct {
+	Interface string            `json:"interface"`
+	Dropped   map[string]uint64 `json:"dropped"` // by reason
 }
 
 // AdvertHealth is how punctual the adverts process is.
@@ -137,6 +146,16 @@ type AdvertHealth struct {
 	LateP50  float64 `json:"late_p50_us"` // lateness of sent adverts, microseconds
 	LateP99  float64 `json:"late_p99_us"`
 	LateMax  float64 `json:"late_max_us"`
+
+	SentLate    *Histogram `json:"sent_lateness,omitempty"`     // of each periodic advert
+	DecidedLate *Histogram `json:"decision_lateness,omitempty"` // of each decision that an Active is gone
+}
+
+// Histogram counts lateness in microseconds.
+type Histogram struct {
+	BoundsUS []int64  `json:"bounds_us"` // upper bounds, ascending
+	Buckets  []uint64 `json:"buckets"`   // one more than bounds, not cumulative
+	SumUS    uint64   `json:"sum_us"`
 }
 
 // SyncStatus is replication as a whole.
@@ -237,6 +256,9 @@ type Capture struct {
 	DeathsLost uint64            `json:"deaths_lost"` // times the death socket overran
 	Seeded     uint64            `json:"seeded"`      // from the dump at start and the audit
 	Audits     uint64            `json:"audits"`      // completed rounds of the audit
+	Missed     uint64            `json:"missed"`      // own flows that an audit found dead
+	Restored   uint64            `json:"restored"`    // times that a removed program was attached again
+	Malformed  uint64            `json:"malformed"`   // records that no program of ours writes
 	RingFull   uint64            `json:"ring_full"`   // changes that found no room (told later)
 	Ignored    map[string]uint64 `json:"ignored"`     // packets or flows not replicated, by reason
 }
