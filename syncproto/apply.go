@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// newer says whether a record of sequence seq may be applied to a slot: older
+// never overwrites newer, and nothing is applied twice.
+func (v *View) newer(w, seq uint64) bool {
+	return seq > w&slotSeqMask || v.n.mutant == mutantOlderApplied
+}
+
+// full applies a full record: it replaces whatever the slot held.
+//
+// Within a view a tuple is one flow's, as it is within the peer's kernel table.
+// The newest record has it: an older flow whose tuple is claimed loses its
+// entry, and its slot waits, lost, for the record of its end.
+func (v *View) full(rec *flowRecord, seq uint64, now int64) {
+	w := v.word(rec.slot)
+	if !v.newer(*w, seq) {
+		return
+	}
+	t, f := &v.tabs[rec.slot&1], &rec.flow
+	k, rk := f.Key(), f.ReplyKey()
+	old, held := slotEntry(*w)
+	take := v.admit(f)
+	if take && (v.claimed(t, &k, rec.slot, seq) || v.claimed(t, &rk, rec.slot, seq)) {
+		v.stats.Displaced++ // by a younger flow whose record overtook this one
+		take = false
+	}
+	same, ok := t.findOrig(&k)
+	if held && !(take && ok && same == old) {
+		v.drop(t, old, v.owned(t, old))
+	}
+	*w = slotWord(slotLost, seq)
+	if !take {
+		return
+	}
+	v.displace(t, &k, &k)
+	v.displace(t, &rk, &k)
+	v.put(t, w, &k, rec, now)
+}
+
+// claimed says whether a newer record of another slot gave k to an entry.
+func (v *View) claimed(t *table, k *conntrack.Key, slot uint32, seq uint64) bool {
+	i, _, ok := t.find(k)
+	return ok && t.at(i).link != slot && v.seqOf(t, i) > seq
+}
+
+// displace takes k from an entry whose original tuple is not keep.
+func (v *View) displace(t *table, k, keep *conntrack.Key) {
+	i, _, ok := t.find(k)
+	if !ok {
+		return
+	}
+	var orig conntrack.Key
+	if t.key(i<<1, &orig); orig == *keep {
+		return
+	}
+	b := t.at(i)
+	if !b.has(viewDead) {
+		v.stats.Displaced++
+		v.loseSlot(b)
+		v.drop(t, i, true)
+	}
+	if b = t.at(i); b.has(flagUsed) {
+		t.hide(i)
+	}
+}
+
+// loseSlot parts an entry from its slot, which keeps its sequence.
+func (v *View) loseSlot(b *body) {
+	if !b.has(viewFormer | viewDead) {
+		w := v.word(b.link)
+		*w = slotWord(slotLost, *w&slotSeqMask)
+	}
+}
+
+// put writes the flow of a full record into the entry that has its original
+// tuple already, or into a new one.
+func (v *View) put(t *table, w *uint64, k *conntrack.Key, rec *flowRecord, now int64) {
+	i, ok := t.findOrig(k)
+	stale := false
+	if ok {
+		stale = v.renew(t, i, &rec.flow)
+	} else {
+		if i, ok = t.alloc(); !ok {
+			v.stats.RefusedFull++
+			return
+		}
+		t.store(i, &rec.flow)
+		v.live++
+		v.late = true
+	}
+	b := t.at(i)
+	fresh := b.link != rec.slot
+	b.link = rec.slot
+	*w = slotWord(i+1, *w&slotSeqMask)
+	if at := now - heatAge[rec.heat]; fresh || b.age(now) > b.ageAt(now, at) {
+		b.touch(at)
+	}
+	b.put(viewOwner, rec.owner)
+	v.settle(t, i, &rec.flow, stale)
+}
+
+func (b *body) ageAt(now, at int64) uint32 { return (ticks(now) - ticks(at)) & tickMask }
+
+// renew writes f over an entry with the same original tuple: of the same slot,
+// of another that lost it, of a former session, or one that waits for its
+// deletion. It says whether the kernel table, if it has the entry, has it wrong.
+func (v *View) renew(t *table, i uint32, f *conntrack.Flow) (stale bool) {
+	b := t.at(i)
+	switch {
+	case b.has(viewDead):
+		stale = b.has(viewAgain)
+		if !b.has(viewBusy) {
+			b.clear(viewAgain)
+		}
+		b.clear(viewDead)
+		v.ends[t.kind].clear(i)
+		v.live++
+	case b.has(viewFormer):
+		v.former--
+		b.clear(viewFormer)
+	default:
+		v.loseSlot(b)
+	}
+	if !t.sameReply(i, f) {
+		t.unindex(i)
+		t.store(i, f)
+		return true
+	}
+	var nb body
+	nb.packBody(f)
+	m := nb.mutable()
+	stale = stale || significant(b, m)
+	b.setMutable(&m)
+	return stale
+}
+
+// significant says whether the kernel table's entry must be written again when
+// b becomes m. A write costs as much as a new entry and forgets the windows, so
+// only what packets cannot set right by themselves counts: not timeout and
+// heat, not the way from ESTABLISHED to the end.
+func significant(b *body, m mutable) bool {
+	const status = uint16(conntrack.SeenReply | conntrack.Assured | conntrack.SrcNAT | conntrack.DstNAT |
+		conntrack.FixedTimeout | conntrack.Helper)
+	if b.mark != m.mark || (b.status^m.status)&status != 0 {
+		return true
+	}
+	if b.proto != unix.IPPROTO_TCP {
+		return false
+	}
+	const flags = (conntrack.TCPFlagWindowScale | conntrack.TCPFlagSackPerm | conntrack.TCPFlagBeLiberal) * 0x11
+	return phase(b.state) != phase(m.state) || (b.flags^m.flags)&flags != 0 || b.scale != m.scale
+}
+
+func phase(state uint8) uint8 {
+	switch conntrack.TCPState(state) {
+	case conntrack.TCPFinWait, conntrack.TCPCloseWait, conntrack.TCPLastAck:
+		return uint8(conntrack.TCPEstablished)
+	}
+	return state
+}
+
+// short applies a short record to the flow of its slot. It says false when the
+// slot is empty: the peer thinks that we have a full record, which must not be.
+func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
+	w := v.word(rec.slot)
+	if !v.newer(*w, seq) {
+		return true
+	}
+	i, ok := slotEntry(*w)
+	if !ok {
+		if *w>>slotSeqBits == slotEmpty {
+			return false
+		}
+		*w = slotWord(slotLost, seq)
+		return true
+	}
+	*w = slotWord(i+1, seq)
+	t, f := &v.tabs[rec.slot&1], &v.scratch
+	t.load(i, f)
+	rec.resolve(f)
+	b := t.at(i)
+	var nb body
+	nb.packBody(f)
+	m := nb.mutable()
+	stale := significant(b, m)
+	b.setMutable(&m)
+	b.put(viewOwner, rec.owner)
+	if at := now - heatAge[rec.heat]; !v.want[t.kind].has(i) && b.age(now) > b.ageAt(now, at) {
+		b.touch(at) // not while it waits for its age: it would wait for ever
+	}
+	v.settle(t, i, f, stale)
+	return true
+}
+
+// del applies a deletion. owner: it is the word of the flow's owner.
+func (v *View) del(rec *flowRecord, seq uint64) {
+	w := v.word(rec.slot)
+	if !v.newer(*w, seq) {
+		return
+	}
+	i, ok := slotEntry(*w)
+	if ok {
+		v.drop(&v.tabs[rec.slot&1], i, rec.owner)
+	}
+	*w = slotWord(slotEmpty, seq)
+}
+
+// ended takes a flow that packets ended here out of the view.
+func (v *View) ended(k *conntrack.Key) {
+	if i, ok := v.find(k); ok {
+		t := v.table(k.Family)
+		v.loseSlot(t.at(i))
+		v.drop(t, i, false)
+	}
+}
+
+// settle decides what an entry that was written needs in the kernel table.
+func (v *View) settle(t *table, i uint32, f *conntrack.Flow, stale bool) {
+	b := t.at(i)
+	switch {
+	case b.has(viewBusy):
+		if stale {
+			b.set(viewAgain)
+		}
+	case b.has(viewKernel):
+		if stale && !v.n.active {
+			v.want[t.kind].set(i)
+		}
+	case !v.want[t.kind].has(i) && v.n.cfg.Policy.Match(f) == conntrack.Replicate:
+		if v.n.active {
+			b.set(viewLate)
+			if !b.has(viewOwner) {
+				return
+			}
+		}
+		v.want[t.kind].set(i)
+	}
+}
+
+// admit says whether a flow may be kept at all: copied state is a way around a
+// firewall. Its age is not asked here but before it is committed: a flow may
+// still grow up, and then only a short record comes.
+func (v *View) admit(f *conntrack.Flow) bool {
+	if len(v.n.local) > 0 && (v.isLocal(f, &f.Orig.Src) || v.isLocal(f, &f.Orig.Dst) || v.isLocal(f, &f.Reply.Src)) {
+		v.stats.RefusedLocal++
+		return false
+	}
+	grown := &v.scratch
+	*grown = *f
+	grown.Status |= conntrack.SeenReply | conntrack.Assured
+	grown.TCP.State = conntrack.TCPEstablished
+	if v.n.cfg.Policy.Match(grown) != conntrack.Replicate {
+		v.stats.RefusedPolicy++
+		return false
+	}
+	return true
+}
+
+func (v *View) isLocal(f *conntrack.Flow, a *conntrack.Addr) bool {
+	_, ok := v.n.local[a.IP(f.Family)]
+	return ok
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import (
+	"time"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// Flags of an own flow. Of a free slot only ownOwner means something: whether
+// the flow that was there was owned when it ended.
+const (
+	ownOwner flag = 1 << (22 + iota)
+	ownTold       // a packet told it in this term; a seed never overwrites it
+	ownHeld       // an uncertain death waits for its time
+	ownGhost      // the kernel table lost it after Release; peers keep it
+)
+
+const forever = int64(1<<63 - 1)
+
+// refresh is after how long a packet that changes nothing is told again: the
+// peer learns that the flow is alive, in five bytes.
+var refresh = ticks(int64(30 * time.Second))
+
+// cold is the age given to a flow that no packet told.
+const cold = int64(time.Hour)
+
+// own is the set of flows that this node replicates. The number of an entry is
+// its slot.
+type own struct {
+	n       *Node
+	tabs    [kinds]table
+	lastUse uint32
+	held    []heldDeath // in the order of their deadlines
+	drop    dropping
+	full    uint64 // flows refused because of MaxFlows
+	scratch conntrack.Flow
+}
+
+// heldDeath waits: the flow ends unless a packet tells it, or Release comes.
+type heldDeath struct {
+	slot, use uint32
+	deadline  int64
+}
+
+func (o *own) init(n *Node) {
+	o.n = n
+	for k := range o.tabs {
+		o.tabs[k].init(kind(k), n.cfg.MaxFlows, n.seed)
+	}
+}
+
+func slotOf(k kind, i uint32) uint32 { return i<<1 | uint32(k) }
+
+func (o *own) body(slot uint32) *body { return o.tabs[slot&1].at(slot >> 1) }
+
+// Tell says that a packet made or changed f: this node owns it.
+func (n *Node) Tell(f *conntrack.Flow, now int64) {
+	n.now = now
+	o := &n.own
+	nf := &o.scratch
+	*nf = *f
+	normal(nf)
+	t, k := &o.tabs[kindOf(f.Family)], f.Key()
+	i, ok := t.findOrig(&k)
+	if ok && t.sameReply(i, nf) {
+		o.retell(t, i, nf, now)
+		return
+	}
+	o.insert(t, nf, ownOwner|ownTold, now)
+}
+
+// retell is Tell for a flow that is there.
+func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
+	b := t.at(i)
+	var nb body
+	nb.packBody(f)
+	changed := !b.has(ownOwner) || differ(b.mutable(), nb.mutable())
+	b.set(ownOwner | ownTold)
+	b.clear(ownHeld | ownGhost)
+	if !changed && b.age(now) < refresh {
+		return
+	}
+	m := nb.mutable()
+	b.setMutable(&m)
+	b.touch(now)
+	o.changed(slotOf(t.kind, i))
+}
+
+// differ says whether peers must hear of it: the timeout alone is not told
+// before refresh.
+func differ(a, b mutable) bool {
+	a.timeout = b.timeout
+	return a != b
+}
+
+// insert makes room for f, whose tuples may be another flow's that died
+// without a word, and tells peers of it. f is in normal form.
+func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
+	k := f.Key()
+	if i, _, ok := t.find(&k); ok {
+		o.remove(slotOf(t.kind, i), o.endsOwned(t.at(i)))
+	}
+	k = f.ReplyKey()
+	if i, _, ok := t.find(&k); ok {
+		o.remove(slotOf(t.kind, i), o.endsOwned(t.at(i)))
+	}
+	i, ok := t.alloc()
+	if !ok {
+		o.full++
+		return false
+	}
+	t.store(i, f)
+	b := t.at(i)
+	o.lastUse++
+	b.link = o.lastUse
+	b.touch(at)
+	b.set(flags)
+	o.changed(slotOf(t.kind, i))
+	return true
+}
+
+// endsOwned says whether the end of an own flow is an owner's word.
+func (o *own) endsOwned(b *body) bool { return b.has(ownOwner) }
+
+// remove ends an own flow. owned says whether peers may delete it too.
+func (o *own) remove(slot uint32, owned bool) {
+	t := &o.tabs[slot&1]
+	t.release(slot >> 1)
+	t.at(slot>>1).put(ownOwner, owned)
+	for _, p := range o.n.peers {
+		p.slotFreed(slot)
+	}
+}
+
+func (o *own) changed(slot uint32) {
+	for _, p := range o.n.peers {
+		p.slotChanged(slot)
+	}
+}
+
+// Gone says that a packet took f to TIME_WAIT or CLOSE: it ends at the peers.
+func (n *Node) Gone(f *conntrack.Flow, now int64) {
+	n.now = now
+	k := f.Key()
+	t := &n.own.tabs[kindOf(f.Family)]
+	if i, ok := t.findOrig(&k); ok {
+		n.own.remove(slotOf(t.kind, i), true)
+		return
+	}
+	if n.active { // not yet adopted: it must not be
+		for _, p := range n.peers {
+			p.view.ended(&k)
+		}
+	}
+}
+
+// Seed says that the kernel table holds f (dump at start, audit). It never
+// overwrites what was told. It is owned only while Active; else it is not
+// taken at all if a view has it: then it was committed from there.
+func (n *Node) Seed(f *conntrack.Flow, now int64) {
+	n.now = now
+	o := &n.own
+	nf := &o.scratch
+	*nf = *f
+	normal(nf)
+	t, k, rk := &o.tabs[kindOf(f.Family)], f.Key(), f.ReplyKey()
+	var flags flag
+	if n.active {
+		flags = ownOwner
+	}
+	i, reply, ok := t.find(&k)
+	if !ok {
+		if j, _, taken := t.find(&rk); taken && t.at(j).has(ownTold) {
+			return
+		}
+		if n.active || !n.viewed(&k) {
+			o.insert(t, nf, flags, now-cold)
+		}
+		return
+	}
+	b := t.at(i)
+	switch {
+	case b.has(ownTold):
+	case reply || !t.sameReply(i, nf):
+		o.insert(t, nf, flags, now-cold)
+	default:
+		var nb body
+		nb.packBody(nf)
+		m := nb.mutable()
+		if differ(b.mutable(), m) || n.active && !b.has(ownOwner) {
+			b.setMutable(&m)
+			b.set(flags)
+			b.clear(ownGhost)
+			o.changed(slotOf(t.kind, i))
+		}
+	}
+}
+
+// viewed says whether a view has a flow of that name.
+func (n *Node) viewed(k *conntrack.Key) bool {
+	for _, p := range n.peers {
+		if _, ok := p.view.find(k); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// covers says whether a flow that packets told in this term of ours holds k in
+// either direction: the kernel table has it, and knows it better than a peer.
+func (o *own) covers(k *conntrack.Key) bool {
+	t := &o.tabs[kindOf(k.Family)]
+	i, _, ok := t.find(k)
+	return ok && t.at(i).has(ownOwner) && t.at(i).has(ownTold)
+}
+
+// Died says that the kernel table lost d.Flow. Only the owner's word counts;
+// an uncertain death waits for Config.HoldDeath.
+func (n *Node) Died(d *conntrack.Death, now int64) {
+	n.now = now
+	o := &n.own
+	k := d.Flow.Key()
+	t := &o.tabs[kindOf(k.Family)]
+	i, ok := t.findOrig(&k)
+	if !ok {
+		return
+	}
+	slot, b := slotOf(t.kind, i), t.at(i)
+	switch {
+	case !b.has(ownOwner) && !n.active:
+		if o.drop.released { // a peer may need it to take over
+			b.set(ownGhost)
+		} else {
+			o.remove(slot, false)
+		}
+	case certain(d, b):
+		o.remove(slot, b.has(ownOwner))
+	case !b.has(ownHeld):
+		b.set(ownHeld)
+		o.held = append(o.held, heldDeath{slot, b.link, now + int64(n.cfg.HoldDeath)})
+	}
+}
+
+// certain says whether a death is the flow's own: it ran out, packets closed
+// it, or somebody asked for it. Others may come from a lost link or address.
+func certain(d *conntrack.Death, b *body) bool {
+	closing := func(s conntrack.TCPState) bool {
+		return s >= conntrack.TCPFinWait && s <= conntrack.TCPClose
+	}
+	return d.PortID != 0 || d.TimeLeft <= 1 || closing(d.Flow.TCP.State) || closing(conntrack.TCPState(b.state))
+}
+
+func (o *own) tick(now int64) {
+	for len(o.held) > 0 && o.held[0].deadline <= now {
+		h := o.held[0]
+		o.held = o.held[1:]
+		b := o.body(h.slot)
+		if b.has(flagUsed) && b.link == h.use && b.has(ownHeld) {
+			o.remove(h.slot, b.has(ownOwner))
+		}
+	}
+	if len(o.held) == 0 {
+		o.held = nil
+	}
+	o.dropSlice(now)
+}
+
+func (o *own) deadline() int64 {
+	d := forever
+	if len(o.held) > 0 {
+		d = o.held[0].deadline
+	}
+	if o.drop.running {
+		d = min(d, o.drop.next)
+	}
+	return d
+}
+
+// OwnLen is the number of own flows.
+func (n *Node) OwnLen() int {
+	return int(n.own.tabs[kind4].n) + int(n.own.tabs[kind6].n)
+}
+
+// Own walks own flows until fn says false; f is reused. owner says whether
+// this node owns it.
+func (n *Node) Own(fn func(f *conntrack.Flow, owner bool) bool) {
+	var f conntrack.Flow
+	for k := range n.own.tabs {
+		t := &n.own.tabs[k]
+		for i := range t.size {
+			if b := t.at(i); b.has(flagUsed) {
+				t.load(i, &f)
+				if !fn(&f, b.has(ownOwner)) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+// Receive takes one datagram of this peer. An error says why it was refused;
+// refusing moves a counter and nothing else. payload is not kept.
+func (p *Peer) Receive(payload []byte, now int64) error {
+	p.n.now = now
+	p.stats.ReceivedDatagrams++
+	p.stats.ReceivedBytes += uint64(len(payload))
+	err := p.receive(payload, now)
+	if err != nil {
+		*p.refusal(err)++
+	}
+	return err
+}
+
+// refusal gives the counter of a refusal.
+func (p *Peer) refusal(err error) *uint64 {
+	s := &p.stats
+	switch err {
+	case errVersion:
+		return &s.RefusedVersion
+	case errSealed:
+		return &s.RefusedSeal
+	case errChecksum:
+		return &s.RefusedChecksum
+	case errSession:
+		return &s.RefusedSession
+	case errReplayed:
+		return &s.RefusedReplay
+	case errHello:
+		return &s.RefusedHello
+	case errRecord:
+		return &s.RefusedRecord
+	case errOurs:
+		return &s.RefusedReflected
+	}
+	return &s.RefusedShort
+}
+
+func (p *Peer) receive(payload []byte, now int64) error {
+	var h header
+	body, err := parseDatagram(payload, &h)
+	if err != nil {
+		return err
+	}
+	s := &p.session
+	if s.paired && h.sender == s.my || s.hasSpare && h.sender == s.spare {
+		return errOurs
+	}
+	switch h.kind {
+	case typeHello:
+		return p.receiveHello(&h, body, now)
+	case typeData:
+		return p.receiveData(&h, body, now)
+	}
+	return errShort
+}
+
+func (p *Peer) receiveHello(h *header, body []byte, now int64) error {
+	var m hello
+	if !onlyHello(body, &m) || h.sender == (Session{}) {
+		return errHello
+	}
+	if m.minVersion > formatVersion || m.maxVersion < formatVersion {
+		return errVersion
+	}
+	return p.session.hello(h, &m, now)
+}
+
+// onlyHello finds the hello among records; others are skipped.
+func onlyHello(b []byte, m *hello) (found bool) {
+	for len(b) > 0 {
+		if b[0]&classMask != classControl {
+			return false
+		}
+		typ, body, rest, ok := parseControl(b)
+		if !ok {
+			return false
+		}
+		if typ == recHello {
+			if found || !parseHello(body, m) {
+				return false
+			}
+			found = true
+		}
+		b = rest
+	}
+	return found
+}
+
+func (p *Peer) receiveData(h *header, body []byte, now int64) error {
+	s := &p.session
+	if !s.paired || h.receiver != s.my || h.sender != s.their {
+		if p.n.mutant == mutantForeignAck && p.valid(body) {
+			p.applyForeignAck(body, now)
+		}
+		s.strange(h, now)
+		return errSession
+	}
+	if !p.in.fresh(h.seq) {
+		return errReplayed
+	}
+	if !p.valid(body) {
+		return errRecord
+	}
+	s.confirm(now)
+	p.in.mark(h.seq)
+	p.hear(now)
+	p.apply(h, body, now)
+	return nil
+}
+
+// valid reads all records before any is applied: a datagram counts as a whole
+// or not at all.
+func (p *Peer) valid(b []byte) bool {
+	prev := uint32(0)
+	for len(b) > 0 {
+		if b[0]&classMask != classControl {
+			rest, err := parseFlow(b, prev, &p.rec)
+			if err != nil || int(p.rec.slot>>1) >= p.n.cfg.MaxFlows {
+				return false
+			}
+			b, prev = rest, p.rec.slot
+			continue
+		}
+		typ, body, rest, ok := parseControl(b)
+		if !ok || !validControl(typ, body) {
+			return false
+		}
+		b = rest
+	}
+	return true
+}
+
+func validControl(typ byte, body []byte) (ok bool) {
+	switch typ {
+	case recAck:
+		var a ack
+		return parseAck(body, &a)
+	case recState:
+		_, _, _, ok = parseState(body)
+		return ok
+	case recComplete, recRelease:
+		r := reader{b: body}
+		r.uvarint()
+		return !r.bad && len(r.b) == 0
+	}
+	return true
+}
+
+// apply takes the records of a valid datagram in their order.
+func (p *Peer) apply(h *header, b []byte, now int64) {
+	prev, eliciting := uint32(0), false
+	for len(b) > 0 {
+		if b[0]&classMask == classControl {
+			typ, body, rest, _ := parseControl(b)
+			eliciting = p.applyControl(typ, body, now) || eliciting
+			b = rest
+			continue
+		}
+		b, _ = parseFlow(b, prev, &p.rec)
+		prev, eliciting = p.rec.slot, true
+		p.applyFlow(&p.rec, h.seq, now)
+	}
+	if !eliciting {
+		return
+	}
+	if p.unacked++; p.unacked >= ackEach {
+		p.ackDue = now
+	} else {
+		p.ackDue = min(p.ackDue, now+ackDelay)
+	}
+}
+
+func (p *Peer) applyFlow(rec *flowRecord, seq uint64, now int64) {
+	switch rec.class {
+	case classFull:
+		p.stats.ReceivedFull++
+		p.view.full(rec, seq, now)
+	case classShort:
+		p.stats.ReceivedShort++
+		if !p.view.short(rec, seq, now) {
+			p.stats.BrokenBase++
+			p.session.renew(now)
+		}
+	case classDelete:
+		p.stats.ReceivedDeletes++
+		p.view.del(rec, seq)
+	}
+}
+
+// applyControl says whether the record waits for an acknowledgement.
+func (p *Peer) applyControl(typ byte, body []byte, now int64) bool {
+	r := reader{b: body}
+	switch typ {
+	case recAck:
+		var a ack
+		parseAck(body, &a)
+		p.out.acknowledged(&a, now)
+	case recState:
+		p.applyState(body, now)
+	case recComplete:
+		if p.view.saidComplete(now) {
+			p.n.event(Event{Kind: ViewComplete, Peer: p})
+		}
+		return true
+	case recRelease:
+		p.view.releasedTo = max(p.view.releasedTo, r.uvarint())
+		return true
+	default:
+		p.stats.SkippedRecords++
+	}
+	return false
+}
+
+// applyState: older versions, overtaken on the way, are nothing new.
+func (p *Peer) applyState(body []byte, now int64) {
+	version, echo, blob, _ := parseState(body)
+	p.gotV = max(p.gotV, min(echo, p.n.blobV))
+	if version <= p.theirV {
+		return
+	}
+	p.theirV = version
+	p.theirs = append(p.theirs[:0], blob...)
+	p.stateDue = now // to echo it
+	p.n.event(Event{Kind: PeerState, Peer: p, Blob: p.theirs})
+}
+
+// applyForeignAck is the mutant that believes acknowledgements of a former
+// life.
+func (p *Peer) applyForeignAck(b []byte, now int64) {
+	for len(b) > 0 && b[0]&classMask == classControl {
+		typ, body, rest, _ := parseControl(b)
+		if typ == recAck {
+			p.applyControl(typ, body, now)
+		}
+		b = rest
+	}
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import (
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// kind is the family of a store; it is the lowest bit of a slot on the wire.
+type kind uint8
+
+const (
+	kind4 kind = iota
+	kind6
+	kinds
+)
+
+func kindOf(family uint8) kind {
+	if family == conntrack.IPv6 {
+		return kind6
+	}
+	return kind4
+}
+
+func (k kind) family() uint8 {
+	if k == kind6 {
+		return conntrack.IPv6
+	}
+	return conntrack.IPv4
+}
+
+// Chunks keep a store from being copied when it grows, and from standing in
+// memory twice while it is.
+const (
+	chunkBits = 12
+	chunkSize = 1 << chunkBits
+	chunkMask = chunkSize - 1
+	// maxEntries bounds an entry's number: it shares a word with a direction
+	// and a tag in index, with a sequence in a view's slots.
+	maxEntries = 1<<26 - 2
+)
+
+// nobody is the entry that is not there; the end of a free list.
+const nobody = ^uint32(0)
+
+// Flags of body.at that a table needs to know. Each store defines the others.
+const (
+	flagHidden flag = 1 << (30 + iota) // not in the index: another flow has one of its tuples
+	flagUsed
+)
+
+// table is a slab of flows of one kind with an index over both of their
+// tuples: within one table, as within one kernel table, a tuple names one flow.
+type table struct {
+	kind   kind
+	c4     []*[chunkSize]entry4
+	c6     []*[chunkSize]entry6
+	free   uint32 // chained through body.link
+	size   uint32 // entries that ever were used
+	n      uint32 // entries in use
+	limit  uint32
+	tuples index
+}
+
+func (t *table) init(k kind, limit int, seed uint64) {
+	*t = table{kind: k, free: nobody, limit: uint32(min(limit, maxEntries)), tuples: index{seed: seed}}
+}
+
+func (t *table) at(i uint32) *body {
+	if t.kind == kind4 {
+		return &t.c4[i>>chunkBits][i&chunkMask].body
+	}
+	return &t.c6[i>>chunkBits][i&chunkMask].body
+}
+
+// alloc gives an entry, the one freed last if there is one: a slot that is
+// used again saves the record of its deletion. It does not index it.
+func (t *table) alloc() (uint32, bool) {
+	i := t.free
+	switch {
+	case t.n >= t.limit:
+		return 0, false
+	case i != nobody:
+		t.free = t.at(i).link
+	default:
+		i = t.size
+		if i&chunkMask == 0 {
+			t.addChunk()
+		}
+		t.size++
+	}
+	t.n++
+	b := t.at(i)
+	*b = body{}
+	b.set(flagUsed)
+	return i, true
+}
+
+func (t *table) addChunk() {
+	if t.kind == kind4 {
+		t.c4 = append(t.c4, new([chunkSize]entry4))
+	} else {
+		t.c6 = append(t.c6, new([chunkSize]entry6))
+	}
+}
+
+// release takes an entry out of the index and gives it back.
+func (t *table) release(i uint32) {
+	b := t.at(i)
+	if !b.has(flagHidden) {
+		t.unindex(i)
+	}
+	*b = body{link: t.free}
+	t.free = i
+	t.n--
+}
+
+// store writes f, in normal form, over entry i and indexes it. No tuple of f
+// may belong to another entry.
+func (t *table) store(i uint32, f *conntrack.Flow) {
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		e.packBody(f)
+		e.orig, e.reply = pack4(&f.Orig), pack4(&f.Reply)
+	} else {
+		e := &t.c6[i>>chunkBits][i&chunkMask]
+		e.packBody(f)
+		e.orig, e.reply = pack6(&f.Orig), pack6(&f.Reply)
+	}
+	k := f.Key()
+	t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1)
+	if f.Reply != f.Orig {
+		k = f.ReplyKey()
+		t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1|1)
+	}
+}
+
+// hide takes an entry out of the index and keeps it.
+func (t *table) hide(i uint32) {
+	if b := t.at(i); !b.has(flagHidden) {
+		t.unindex(i)
+		b.set(flagHidden)
+	}
+}
+
+func (t *table) unindex(i uint32) {
+	var orig, reply conntrack.Key
+	t.key(i<<1, &orig)
+	t.key(i<<1|1, &reply)
+	t.tuples.remove(orig.Hash(t.tuples.seed), i<<1)
+	if orig != reply {
+		t.tuples.remove(reply.Hash(t.tuples.seed), i<<1|1)
+	}
+}
+
+// load reads entry i into f.
+func (t *table) load(i uint32, f *conntrack.Flow) {
+	f.Family = t.kind.family()
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		e.unpackBody(f)
+		e.orig.unpack(&f.Orig)
+		e.reply.unpack(&f.Reply)
+		return
+	}
+	e := &t.c6[i>>chunkBits][i&chunkMask]
+	e.unpackBody(f)
+	e.orig.unpack(&f.Orig)
+	e.reply.unpack(&f.Reply)
+}
+
+// key gives the tuple that an index value (entry<<1 | direction) names.
+func (t *table) key(v uint32, k *conntrack.Key) {
+	i := v >> 1
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		if v&1 == 0 {
+			e.orig.unpack(&k.Tuple)
+		} else {
+			e.reply.unpack(&k.Tuple)
+		}
+		k.Zone, k.Family, k.Proto = e.zone, conntrack.IPv4, e.proto
+		return
+	}
+	e := &t.c6[i>>chunkBits][i&chunkMask]
+	if v&1 == 0 {
+		e.orig.unpack(&k.Tuple)
+	} else {
+		e.reply.unpack(&k.Tuple)
+	}
+	k.Zone, k.Family, k.Proto = e.zone, conntrack.IPv6, e.proto
+}
+
+// find gives the entry that holds k in either direction, and which.
+func (t *table) find(k *conntrack.Key) (i uint32, reply, ok bool) {
+	v, ok := t.tuples.lookup(t, k)
+	return v >> 1, v&1 != 0, ok
+}
+
+// findOrig gives the entry whose original tuple is k.
+func (t *table) findOrig(k *conntrack.Key) (uint32, bool) {
+	i, reply, ok := t.find(k)
+	return i, ok && !reply
+}
+
+// sameReply says whether entry i has both tuples of f (its key is the same).
+func (t *table) sameReply(i uint32, f *conntrack.Flow) bool {
+	if t.kind == kind4 {
+		return t.c4[i>>chunkBits][i&chunkMask].reply == pack4(&f.Reply)
+	}
+	return t.c6[i>>chunkBits][i&chunkMask].reply == pack6(&f.Reply)
+}
