@@ -72,6 +72,7 @@ const volatile __u32 age_other;
 const volatile __u32 ignores;	      /* tandem_ignore is not empty */
 const volatile __u32 refresh = 60000; /* jiffies after which the same is told again */
 const volatile __u32 nf_conn_id;      /* BTF id of struct nf_conn; 0: read by helper */
+const volatile __u64 test_entry;      /* tests: this entry instead of the packet's */
 
 struct flow_control control;
 
@@ -110,6 +111,8 @@ static __always_inline __u64 nfct_of(struct __sk_buff *skb)
 {
 	struct sk_buff *k;
 
+	if (test_entry)
+		return test_entry;
 	if (nf_conn_id) {
 		k = bpf_cast_to_kern_ctx(skb);
 		return k->_nfct;
@@ -140,7 +143,7 @@ static __always_inline bool look(struct __sk_buff *skb, struct seen *s, struct f
 	__u64 v;
 
 	/* ip_forward() drops what has a socket: it never is a forwarded packet. */
-	if (skb->sk) {
+	if (skb->sk && !test_entry) {
 		n->own++;
 		return false;
 	}

@@ -84,6 +84,7 @@ const (
 	flowVarProtocols      = "protocols"
 	flowVarRefresh        = "refresh"
 	flowVarSecret         = "secret"
+	flowVarTestEntry      = "test_entry"
 	flowVarTypeFlowRecord = "type_flow_record"
 )
 
@@ -155,6 +156,7 @@ type flowVariableSpecs struct {
 	Protocols      *ebpf.VariableSpec `ebpf:"protocols"`
 	Refresh        *ebpf.VariableSpec `ebpf:"refresh"`
 	Secret         *ebpf.VariableSpec `ebpf:"secret"`
+	TestEntry      *ebpf.VariableSpec `ebpf:"test_entry"`
 	TypeFlowRecord *ebpf.VariableSpec `ebpf:"type_flow_record"`
 }
 
@@ -206,6 +208,7 @@ type flowVariables struct {
 	Protocols      *ebpf.Variable `ebpf:"protocols"`
 	Refresh        *ebpf.Variable `ebpf:"refresh"`
 	Secret         *ebpf.Variable `ebpf:"secret"`
+	TestEntry      *ebpf.Variable `ebpf:"test_entry"`
 	TypeFlowRecord *ebpf.Variable `ebpf:"type_flow_record"`
 }
 

@@ -12,14 +12,17 @@ import (
 // namespace is the network namespace that something was opened in. Links are
 // attached in the namespace of the calling thread, so goroutines started
 // later have to enter it.
-type namespace struct{ ns netns.NsHandle }
+type namespace struct {
+	ns   netns.NsHandle
+	open bool
+}
 
 func currentNamespace() (namespace, error) {
 	ns, err := netns.Get()
 	if err != nil {
 		return namespace{}, fmt.Errorf("open network namespace: %w", err)
 	}
-	return namespace{ns}, nil
+	return namespace{ns, true}, nil
 }
 
 // enter locks the goroutine to its thread and moves that there. It is never
@@ -41,4 +44,8 @@ func (n namespace) enter() error {
 	return nil
 }
 
-func (n namespace) close() { n.ns.Close() }
+func (n namespace) close() {
+	if n.open {
+		n.ns.Close()
+	}
+}

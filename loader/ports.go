@@ -28,6 +28,7 @@ const (
 type selection struct {
 	include []string // patterns as of path.Match; empty: all
 	exclude []string
+	exact   bool // include holds names, and nothing else is meant
 }
 
 // pick gives the interfaces that s selects: never lo; members of a bond, a
@@ -40,14 +41,24 @@ func (s selection) pick(links []netlink.Link) (out []netlink.Link) {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		if a.Flags&net.FlagLoopback != 0 || matches(s.exclude, a.Name) {
-			continue
-		}
-		if slices.Contains(s.include, a.Name) || (len(s.include) == 0 || matches(s.include, a.Name)) && !isMember(kind[a.MasterIndex]) {
+		if s.wants(a, isMember(kind[a.MasterIndex])) {
 			out = append(out, l)
 		}
 	}
 	return out
+}
+
+func (s selection) wants(a *netlink.LinkAttrs, member bool) bool {
+	if s.exact {
+		return slices.Contains(s.include, a.Name)
+	}
+	if a.Flags&net.FlagLoopback != 0 || matches(s.exclude, a.Name) {
+		return false
+	}
+	if slices.Contains(s.include, a.Name) {
+		return true
+	}
+	return !member && (len(s.include) == 0 || matches(s.include, a.Name))
 }
 
 func isMember(master string) bool {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+)
+
+// Link is a place where a program of ours is attached: a BPF link, or a filter
+// on clsact (which has no id). Type is tcx, clsact or netfilter.
+type Link struct {
+	ID        uint32 `json:"id"`
+	Type      string `json:"type"`
+	Program   uint32 `json:"program"`
+	Name      string `json:"name"`      // of the program
+	Interface string `json:"interface"` // "" when it is none of this network namespace
+	Hook      string `json:"hook"`
+}
+
+// Links lists them. It needs no daemon, but CAP_SYS_ADMIN.
+func Links() ([]Link, error) {
+	names, err := interfaceNames()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	out, err := bpfLinks(names)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return append(out, filterLinks()...), nil
+}
+
+func interfaceNames() (map[uint32]string, error) {
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	names := map[uint32]string{}
+	for _, l := range links {
+		names[uint32(l.Attrs().Index)] = l.Attrs().Name
+	}
+	return names, nil
+}
+
+func bpfLinks(names map[uint32]string) ([]Link, error) {
+	out := []Link{}
+	it := &link.Iterator{}
+	defer it.Close()
+	for it.Next() {
+		info, err := it.Link.Info()
+		if errors.Is(err, os.ErrNotExist) || err == nil && info.Program == 0 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := programName(info.Program)
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		out = append(out, describeLink(info, name, names))
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+		return nil, err
+	}
+	return out, nil
+}
+
+func programName(id ebpf.ProgramID) string {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return ""
+	}
+	defer p.Close()
+	info, err := p.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
+}
+
+func describeLink(info *link.Info, name string, names map[uint32]string) Link {
+	l := Link{ID: uint32(info.ID), Program: uint32(info.Program), Name: name, Type: "other"}
+	switch info.Type {
+	case link.TCXType:
+		l.Type, l.Hook = rungTCX, "tc-ingress"
+		if tcx := info.TCX(); tcx != nil {
+			l.Interface = names[tcx.Ifindex]
+			if ebpf.AttachType(tcx.AttachType) == ebpf.AttachTCXEgress {
+				l.Hook = "tc-egress"
+			}
+		}
+	case link.NetfilterType:
+		l.Type, l.Hook = "netfilter", "prerouting"
+		if nf := info.Netfilter(); nf != nil {
+			l.Hook = fmt.Sprintf("prerouting, priority %d", nf.Priority)
+		}
+	}
+	return l
+}
+
+// filterLinks lists filters of ours on clsact in this network namespace.
+func filterLinks() (out []Link) {
+	links, err := netlink.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil
+	}
+	for _, l := range links {
+		for parent, hook := range map[uint32]string{
+			netlink.HANDLE_MIN_EGRESS: "tc-egress", netlink.HANDLE_MIN_INGRESS: "tc-ingress",
+		} {
+			filters, err := netlink.FilterList(l, parent)
+			if err != nil {
+				continue
+			}
+			for _, f := range filters {
+				if b, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(b.Name, prefix) {
+					out = append(out, Link{Type: rungClsact, Program: uint32(b.Id), Name: b.Name, Interface: l.Attrs().Name, Hook: hook})
+				}
+			}
+		}
+	}
+	return out
+}
