@@ -16,6 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/vip"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -49,12 +51,13 @@ func TestScript(t *testing.T) {
 // within runs a command on a machine that it makes by its flags: a network and
 // mount namespace that vanish with the command.
 //
-//	within [-link NAME[=ADDRESS/BITS]]... [-hide PATH] [-uid N] [-udp PORT] [-tcp ADDR] [-nobpf] COMMAND...
+//	within [-link NAME[=ADDRESS/BITS]]... [-left NAME=ADDRESS/BITS] [-hide PATH] [-uid N] [-udp PORT] [-tcp ADDR] [-nobpf] COMMAND...
 func within() {
 	runtime.LockOSThread() // execve keeps this thread's namespaces and user
-	var links, hide, udp, tcp list
+	var links, left, hide, udp, tcp list
 	fs := flag.NewFlagSet("within", flag.ExitOnError)
 	fs.Var(&links, "link", "an interface, up, with an address")
+	fs.Var(&left, "left", "a virtual address that a killed tandem left on an interface")
 	fs.Var(&hide, "hide", "a directory that is empty")
 	fs.Var(&udp, "udp", "a UDP port that is taken")
 	fs.Var(&tcp, "tcp", "a TCP address that is taken")
@@ -68,6 +71,10 @@ func within() {
 	must(os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
 	for _, l := range append(list{"lo"}, links...) {
 		makeLink(l)
+	}
+	for _, l := range left {
+		name, addr, _ := strings.Cut(l, "=")
+		addAddress(name, addr, vip.Proto)
 	}
 	for _, path := range hide {
 		must(unix.Mount("none", path, "tmpfs", 0, ""))
@@ -119,10 +126,17 @@ func makeLink(spec string) {
 	must(err)
 	must(netlink.LinkSetUp(l))
 	if addr != "" {
-		a, err := netlink.ParseAddr(addr)
-		must(err)
-		must(netlink.AddrAdd(l, a))
+		addAddress(name, addr, 0)
 	}
+}
+
+func addAddress(name, addr string, protocol int) {
+	l, err := netlink.LinkByName(name)
+	must(err)
+	a, err := netlink.ParseAddr(addr)
+	must(err)
+	a.Protocol = protocol
+	must(netlink.AddrAdd(l, a))
 }
 
 // keepSockets lets execve keep what holds the ports.

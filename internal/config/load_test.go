@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -359,6 +360,38 @@ func TestWhere(t *testing.T) {
 		}
 	}
 }
+
+// Every key that is read is explained in configuration.md.
+func TestDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range []string{"load.go", "vrrp.go", "sync.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range getters.FindAllStringSubmatch(string(text), -1) {
+			for _, key := range quoted.FindAllStringSubmatch(call[1]+call[2], -1) {
+				found++
+				if !strings.Contains(string(doc), key[1]) {
+					t.Errorf("%s reads %q, which configuration.md does not explain", file, key[1])
+				}
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d keys were found in the source: the test no longer reads it", found)
+	}
+}
+
+// The names in calls of table's getters: the first string, or all of later's.
+var (
+	getters = regexp.MustCompile(`\.(?:get|text|choice|flag|number|duration|list|table|globs|address|addresses|prefixes)\(("[a-z-]+")|\.later\("[^"]*", ([^)]*)\)`)
+	quoted  = regexp.MustCompile(`"([a-z0-9-]+)"`)
+)
 
 func TestLoadFile(t *testing.T) {
 	dir := t.TempDir()

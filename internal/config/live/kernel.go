@@ -11,6 +11,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
+
+	"github.com/tandem-ha/tandem/internal/control"
 )
 
 const btfPath = "/sys/kernel/btf/vmlinux"
@@ -60,16 +62,14 @@ func (a *asker) table() string {
 			view += p.Uncommitted
 		}
 	}
-	switch {
-	case count+view > limit:
-		a.fail(fmt.Sprintf("the kernel table is too small: %d entries and %d more in the copy of the peers' flows do not fit nf_conntrack_max = %d: "+
-			"raise it with sysctl net.netfilter.nf_conntrack_max=%d", count, view, limit, 2*(count+view)))
-	case count+view > limit/5*4:
-		a.warn(fmt.Sprintf("the kernel table is nearly full: %d entries and %d more in the copy of the peers' flows, nf_conntrack_max = %d: "+
-			"raise it with sysctl net.netfilter.nf_conntrack_max=%d", count, view, limit, 2*(count+view)))
+	switch text, short := (control.KernelTable{Entries: uint32(count), Max: uint32(limit)}).Room(view); {
+	case short:
+		a.fail(text)
+	case text != "":
+		a.warn(text)
 	case buckets > 0 && 2*limit/buckets > maxChain:
 		a.warn(fmt.Sprintf("nf_conntrack_max = %d is too much for nf_conntrack_buckets = %d, a full table would refuse entries: "+
-			"set net.netfilter.nf_conntrack_buckets=%d", limit, buckets, limit/2))
+			"set it with sysctl -w net.netfilter.nf_conntrack_buckets=%d", limit, buckets, limit/2))
 	}
 	return fmt.Sprintf("%d of %d entries used", count, limit)
 }
