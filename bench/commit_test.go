@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
@@ -147,35 +148,65 @@ func enterNamespace(b *testing.B) {
 	}
 }
 
+const maxFile = "/proc/sys/net/netfilter/nf_conntrack_max"
+
 // raiseMax raises the host's nf_conntrack_max to what the benchmark needs, and
-// puts it back unless somebody else changed it meanwhile.
+// puts it back at its end or when it is interrupted, unless somebody else
+// changed it meanwhile. It must be called before enterNamespace: the file is
+// read-only elsewhere than in the host's own namespace.
 func raiseMax(b *testing.B, flows int) {
-	const name = "/proc/sys/net/netfilter/nf_conntrack_max"
-	before, err := os.ReadFile(name)
-	if err != nil {
-		b.Fatal(err)
-	}
-	old, err := strconv.Atoi(strings.TrimSpace(string(before)))
+	before, err := readMax()
 	if err != nil {
 		b.Fatal(err)
 	}
 	want := flows + flows/10
-	if old >= want {
+	if before >= want {
 		return
 	}
-	if err := os.WriteFile(name, []byte(strconv.Itoa(want)), 0); err != nil {
+	if err := writeMax(want); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
-		now, err := os.ReadFile(name)
-		if err == nil && strings.TrimSpace(string(now)) == strconv.Itoa(want) {
-			err = os.WriteFile(name, before, 0)
+	restore := func() error {
+		now, err := readMax()
+		if err == nil && now == want {
+			err = writeMax(before)
 		}
-		if err != nil {
+		return err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, unix.SIGTERM)
+	// A goroutine of its own: the benchmark's thread is in another namespace
+	// by then, this one's is not.
+	stop, restored := make(chan struct{}), make(chan error)
+	go func() {
+		select {
+		case <-interrupted:
+			if err := restore(); err != nil {
+				fmt.Fprintln(os.Stderr, "put back nf_conntrack_max:", err)
+			}
+			os.Exit(1)
+		case <-stop:
+			restored <- restore()
+		}
+	}()
+	b.Cleanup(func() {
+		signal.Stop(interrupted)
+		close(stop)
+		if err := <-restored; err != nil {
 			b.Errorf("put back nf_conntrack_max: %v", err)
 		}
 	})
 }
+
+func readMax() (int, error) {
+	text, err := os.ReadFile(maxFile)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+func writeMax(n int) error { return os.WriteFile(maxFile, []byte(strconv.Itoa(n)), 0) }
 
 func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))

@@ -26,6 +26,8 @@ const (
 // the socket before sendmsg returns. It only ever passes if one got lost.
 const answerTimeout = 5 * time.Second
 
+var errNoAnswer = fmt.Errorf("wait for the kernel's answer: none within %v", answerTimeout)
+
 // conn is one netlink socket of NETLINK_NETFILTER, connected to the kernel, so
 // that no other process can write to it.
 type conn struct {
@@ -98,7 +100,7 @@ func (c *conn) receive() (m message, err error) {
 			continue
 		}
 		if err == unix.EAGAIN {
-			return m, fmt.Errorf("wait for the kernel's answer: none within %v", answerTimeout)
+			return m, errNoAnswer
 		}
 		if err != nil {
 			return m, os.NewSyscallError("recvmsg", err)

@@ -127,7 +127,7 @@ func (r *router) pass(in, out int, packet []byte) *seen {
 	_, err := unix.Write(in, packet)
 	r.must("write packet", err)
 	buf := make([]byte, 2048)
-	deadline := time.Now().Add(200 * time.Millisecond)
+	deadline := time.Now().Add(500 * time.Millisecond)
 	for time.Now().Before(deadline) {
 		fds := []unix.PollFd{{Fd: int32(out), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 20); n == 0 || err == unix.EINTR {

@@ -3,6 +3,7 @@
 package conntrack
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -49,5 +50,37 @@ func TestInterrupted(t *testing.T) {
 	close(stop)
 	if n := <-stopped; n < 100 {
 		t.Errorf("%d signals only", n)
+	}
+}
+
+// TestInterruptedWait: a signal during the wait for an answer does not end it;
+// with SO_RCVTIMEO the kernel returns EINTR, whatever SA_RESTART says.
+func TestInterruptedWait(t *testing.T) {
+	newNamespace(t)
+	c, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	d := listen(t)
+	tv := unix.NsecToTimeval((200 * time.Millisecond).Nanoseconds())
+	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
+		t.Fatal(err)
+	}
+	pid, tid := unix.Getpid(), unix.Gettid()
+	signals := func() {
+		for range 10 {
+			time.Sleep(5 * time.Millisecond)
+			_ = unix.Tgkill(pid, tid, unix.SIGURG)
+		}
+	}
+	go signals()
+	if _, err := c.receive(); !errors.Is(err, errNoAnswer) {
+		t.Errorf("receive: %v", err)
+	}
+	go signals()
+	start := time.Now()
+	if _, err := d.Read(start.Add(100*time.Millisecond), func(*Death) {}); err != nil || time.Since(start) < 100*time.Millisecond {
+		t.Errorf("Read returned after %v: %v", time.Since(start), err)
 	}
 }
