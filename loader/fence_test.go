@@ -3,6 +3,10 @@
 package loader
 
 import (
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -68,5 +72,123 @@ func TestFence(t *testing.T) {
 				t.Errorf("stats: %+v", s)
 			}
 		})
+	}
+}
+
+// TestFencePasses: what goes through while it is up, and that it never answers.
+func TestFencePasses(t *testing.T) {
+	l := newLab(t)
+	l.serve(80)
+	l.in(l.client, func() { run(t, "ping", "-c1", "-W2", "10.2.0.2") })
+	f := l.fence("netfilter")
+	ping := func(args ...string) (ok bool) {
+		l.in(l.client, func() { ok = exec.Command("ping", append([]string{"-c1", "-W1"}, args...)...).Run() == nil })
+		return ok
+	}
+	known := l.dial("tcp", "[fd02::2]:80")
+	exchange(t, known)
+	f.Up(time.Minute)
+	if !tryIs(known) {
+		t.Error("a known IPv6 connection is fenced")
+	}
+	if ping("10.2.0.2") || ping("-6", "fd02::2") {
+		t.Error("a new ping passed")
+	}
+	if ping("10.1.0.1") {
+		t.Error("an address that is not named as own passed")
+	}
+	f.SetLocal([]netip.Addr{netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd01::1")})
+	if !ping("10.1.0.1") || !ping("-6", "fd01::1") {
+		t.Error("an own address is fenced")
+	}
+	f.SetLocal([]netip.Addr{netip.MustParseAddr("fd01::1")})
+	if ping("10.1.0.1") {
+		t.Error("an address that is no longer own passed")
+	}
+	l.in(l.router, func() { // IPv6 lives on neighbour discovery
+		run(t, "ip", "-6", "neigh", "flush", "all")
+	})
+	if !tryIs(known) {
+		t.Error("neighbour discovery is fenced")
+	}
+	s := f.Stats()
+	if s.PassedLocal == 0 || s.DroppedNew == 0 || s.PassedKnown == 0 {
+		t.Errorf("stats: %+v", s)
+	}
+	l.syncAndAdverts(f)
+}
+
+func tryIs(c net.Conn) bool { return tryExchange(c, 2*time.Second) == nil }
+
+// syncAndAdverts: the sync link's multicast and adverts reach sockets of the
+// router behind the fence.
+func (l *lab) syncAndAdverts(f *Fence) {
+	t := l.t
+	t.Helper()
+	send := func(proto, to string) {
+		l.in(l.client, func() {
+			c, err := net.Dial(proto, to)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			c.Write(make([]byte, 20))
+		})
+	}
+	send("udp4", "225.0.0.50:3781")
+	time.Sleep(50 * time.Millisecond)
+	if s := f.Stats(); s.PassedSync != 0 {
+		t.Errorf("the sync port passes before it is set: %+v", s)
+	}
+	f.SetPorts(3781)
+	send("udp4", "225.0.0.50:3781")
+	send("ip4:112", "224.0.0.18")
+	send("udp4", "224.0.0.5:89")
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		s := f.Stats()
+		if s.PassedSync > 0 && s.PassedAdvert > 0 && s.PassedLink > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("stats: %+v", s)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestFenceNeverAnswers: no RST and no ICMP error to what it drops, be it NEW,
+// or INVALID, or a connection to a virtual address that this router would
+// reset.
+func TestFenceNeverAnswers(t *testing.T) {
+	l := newLab(t)
+	l.serve(80)
+	l.in(l.router, func() {
+		run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+		nft(t, "table ip lab { chain o { type filter hook output priority 0; ip protocol icmp icmp type destination-unreachable counter; tcp flags rst counter; }; }")
+	})
+	conn := l.dial("tcp", "10.1.0.1:80")
+	exchange(t, conn)
+	f := l.fence("netfilter")
+	f.Up(time.Minute)
+	l.in(l.router, func() { run(t, "conntrack", "-F") })
+	if tryExchange(conn, 500*time.Millisecond) == nil {
+		t.Error("a connection without an entry passed")
+	}
+	l.in(l.client, func() {
+		for _, to := range []string{"10.1.0.1:99", "10.2.0.100:99"} {
+			if c, err := (&net.Dialer{Timeout: 200 * time.Millisecond}).Dial("tcp", to); err == nil || !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("dial %s: %v, %v; want a timeout", to, c, err)
+			}
+		}
+	})
+	var out []byte
+	l.in(l.router, func() { out, _ = exec.Command("nft", "list", "chain", "ip", "lab", "o").CombinedOutput() })
+	if n := strings.Count(string(out), "packets 0"); n != 2 {
+		t.Errorf("the router answered:\n%s", out)
+	}
+	if s := f.Stats(); s.DroppedInvalid == 0 || s.DroppedNew == 0 {
+		t.Errorf("stats: %+v", s)
 	}
 }

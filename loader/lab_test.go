@@ -72,6 +72,7 @@ func newLab(t testing.TB) *lab {
 	})
 	l.in(l.server, func() {
 		addr(t, "eth0", "10.2.0.2/24", "fd02::2/64")
+		run(t, "ip", "route", "add", "default", "via", "10.2.0.1")
 		run(t, "ip", "-6", "route", "add", "default", "via", "fd02::1")
 	})
 	return l
@@ -243,7 +244,6 @@ type memory struct {
 	mu      sync.Mutex
 	batch   bool
 	flows   map[conntrack.Key]*entry
-	told    int
 	changed chan struct{}
 }
 
@@ -273,7 +273,7 @@ func (m *memory) of(f *conntrack.Flow) *entry {
 	return e
 }
 
-func (m *memory) Told(f *conntrack.Flow, at int64) { e := m.of(f); e.flow = *f; e.told++; m.told++ }
+func (m *memory) Told(f *conntrack.Flow, at int64) { e := m.of(f); e.flow = *f; e.told++ }
 func (m *memory) Gone(f *conntrack.Flow, at int64) { e := m.of(f); e.flow = *f; e.gone++ }
 func (m *memory) Seed(f *conntrack.Flow)           { e := m.of(f); e.seeded++ }
 func (m *memory) Died(d *conntrack.Death)          { m.of(&d.Flow).died++ }
