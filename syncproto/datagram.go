@@ -34,6 +34,7 @@ const (
 
 	typeHello = 1
 	typeData  = 2
+	typeCall  = 3 // to everybody on the link: here is a node
 
 	sealNone = 0 // the trailer is a CRC-32C: whole, but by anybody
 	sealAEAD = 1 // reserved: the trailer is a tag of 16 bytes

@@ -30,11 +30,7 @@ func (p *Peer) Fill(buf []byte, now int64) int {
 func (p *Peer) fillHello(buf []byte, now int64) int {
 	p.out.seq++
 	h := header{seq: p.out.seq}
-	cfg := &p.n.cfg
-	m := hello{
-		minVersion: formatVersion, maxVersion: formatVersion,
-		bootID: cfg.BootID, netns: cfg.NetNS, name: cfg.Name,
-	}
+	m := p.n.hello()
 	m.flags = p.session.header(now, &h)
 	b := appendHeader(buf[:0], &h)
 	b = appendHello(b, &m)

@@ -96,6 +96,7 @@ const (
 // New makes a Node without flows and peers.
 func New(cfg Config) *Node {
 	cfg.setDefaults()
+	cfg.Name = cfg.Name[:min(len(cfg.Name), maxName)]
 	n := &Node{cfg: cfg}
 	n.seed = binary.LittleEndian.Uint64(n.random(8))
 	n.own.init(n)

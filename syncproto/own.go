@@ -150,9 +150,13 @@ func (n *Node) Gone(f *conntrack.Flow, now int64) {
 		return
 	}
 	if n.active { // not yet adopted: it must not be
-		for _, p := range n.peers {
-			p.view.ended(&k)
-		}
+		n.ended(&k)
+	}
+}
+
+func (n *Node) ended(k *conntrack.Key) {
+	for _, p := range n.peers {
+		p.view.ended(k)
 	}
 }
 
@@ -225,6 +229,9 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	t := &o.tabs[kindOf(k.Family)]
 	i, ok := t.findOrig(&k)
 	if !ok {
+		if n.active && certain(d, &body{}) { // not yet adopted: it must not be
+			n.ended(&k)
+		}
 		return
 	}
 	slot, b := slotOf(t.kind, i), t.at(i)
@@ -281,6 +288,19 @@ func (o *own) deadline() int64 {
 // OwnLen is the number of own flows.
 func (n *Node) OwnLen() int {
 	return int(n.own.tabs[kind4].n) + int(n.own.tabs[kind6].n)
+}
+
+// Owned is the number of own flows that this node owns. It looks at all.
+func (n *Node) Owned() (owned int) {
+	for k := range n.own.tabs {
+		t := &n.own.tabs[k]
+		for i := range t.size {
+			if b := t.at(i); b.has(flagUsed) && b.has(ownOwner) {
+				owned++
+			}
+		}
+	}
+	return owned
 }
 
 // Own walks own flows until fn says false; f is reused. owner says whether

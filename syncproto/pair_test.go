@@ -90,7 +90,7 @@ func (c *couple) run(d time.Duration) {
 
 func flowsOf(v *View) map[conntrack.Key]conntrack.Flow {
 	m := map[conntrack.Key]conntrack.Flow{}
-	v.Each(func(f *conntrack.Flow, owner bool) bool {
+	v.Each(func(f *conntrack.Flow) bool {
 		m[f.Key()] = *f
 		return true
 	})

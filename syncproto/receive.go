@@ -63,7 +63,7 @@ func (p *Peer) receiveHello(h *header, body []byte, now int64) error {
 	if !onlyHello(body, &m) || h.sender == (Session{}) {
 		return errHello
 	}
-	if m.minVersion > formatVersion || m.maxVersion < formatVersion {
+	if !m.spoken() {
 		return errVersion
 	}
 	return p.session.hello(h, &m, now)

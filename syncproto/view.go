@@ -80,15 +80,14 @@ func (v *View) Complete() bool { return v.complete }
 // Stats gives the counters.
 func (v *View) Stats() ViewStats { return v.stats }
 
-// Each walks the view until fn says false; f is reused. owner says whether the
-// peer owns it.
-func (v *View) Each(fn func(f *conntrack.Flow, owner bool) bool) {
+// Each walks the view until fn says false; f is reused.
+func (v *View) Each(fn func(f *conntrack.Flow) bool) {
 	for k := range v.tabs {
 		t := &v.tabs[k]
 		for i := range t.size {
 			if b := t.at(i); b.has(flagUsed) && !b.has(viewDead) {
 				t.load(i, &v.scratch)
-				if !fn(&v.scratch, v.owned(t, i)) {
+				if !fn(&v.scratch) {
 					return
 				}
 			}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where nodes call each other on a link without configured peers: the group
+// that VyOS has for conntrack-sync, and ours of link scope.
+var (
+	group4 = netip.AddrFrom4([4]byte{225, 0, 0, 50})
+	group6 = netip.MustParseAddr("ff02::5450")
+)
+
+// hops is the only hop limit that counts (GTSM, RFC 5082): a router on the way
+// would have lowered it.
+const hops = 255
+
+// bufferSize is asked for at the socket: a burst of a join while the receiver
+// is busy with a commit.
+const bufferSize = 8 << 20
+
+// udpOverhead is IP and UDP header, by family.
+const (
+	udpOverhead4 = 20 + 8
+	udpOverhead6 = 40 + 8
+)
+
+// socket is a UDP socket that is bound to one interface.
+type socket struct {
+	file    *os.File
+	raw     syscall.RawConn
+	index   int
+	v6      bool
+	local   netip.Addr
+	port    uint16
+	payload atomic.Int64 // largest, of the interface's MTU
+}
+
+// open binds a socket to the interface as it is now.
+func (l *Link) open() (*socket, error) {
+	ifi, err := net.InterfaceByName(l.cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("open sync link: interface %q: %w", l.cfg.Interface, err)
+	}
+	s := &socket{index: ifi.Index, port: l.cfg.Port, local: l.cfg.Listen.Unmap()}
+	if !s.local.IsValid() {
+		if s.local, err = firstAddress(ifi, l.wants6()); err != nil {
+			return nil, fmt.Errorf("open sync link: interface %q: %w", l.cfg.Interface, err)
+		}
+	}
+	s.v6 = s.local.Is6()
+	fd, err := s.bind(l.cfg.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("open sync link: listen on UDP port %d of interface %q: %w", s.port, l.cfg.Interface, err)
+	}
+	s.file = os.NewFile(uintptr(fd), l.String())
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, fmt.Errorf("open sync link: %w", err)
+	}
+	if _, err = l.refresh(s); err != nil {
+		s.file.Close()
+		return nil, fmt.Errorf("open sync link: interface %q: %w", l.cfg.Interface, err)
+	}
+	return s, nil
+}
+
+func (l *Link) wants6() bool {
+	return len(l.cfg.Peers) > 0 && l.cfg.Peers[0].Unmap().Is6()
+}
+
+var errNoAddress = errors.New("it has no address to send from (set listen-address, or give it one)")
+
+func firstAddress(ifi *net.Interface, v6 bool) (netip.Addr, error) {
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is6() == v6 {
+				return ip.Unmap(), nil
+			}
+		}
+	}
+	return netip.Addr{}, errNoAddress
+}
+
+func (s *socket) bind(device string) (fd int, err error) {
+	family := unix.AF_INET
+	if s.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = s.setUp(fd, device); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func (s *socket) setUp(fd int, device string) error {
+	if err := unix.BindToDevice(fd, device); err != nil {
+		return err
+	}
+	for _, opt := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, bufferSize); err != nil {
+			return err
+		}
+	}
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(s.port)}
+	if s.v6 {
+		sa = &unix.SockaddrInet6{Port: int(s.port)}
+	}
+	if err := s.setUpIP(fd); err != nil {
+		return err
+	}
+	return unix.Bind(fd, sa)
+}
+
+// setUpIP: hop limit 255 out and shown in, interface shown, own path MTU only
+// (PROBE: DF, and what ICMP says is not believed), the group joined.
+func (s *socket) setUpIP(fd int) error {
+	level, opts := unix.IPPROTO_IP, [][2]int{
+		{unix.IP_TTL, hops}, {unix.IP_MULTICAST_TTL, hops}, {unix.IP_MULTICAST_LOOP, 0},
+		{unix.IP_RECVTTL, 1}, {unix.IP_PKTINFO, 1}, {unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE},
+	}
+	if s.v6 {
+		level, opts = unix.IPPROTO_IPV6, [][2]int{
+			{unix.IPV6_UNICAST_HOPS, hops}, {unix.IPV6_MULTICAST_HOPS, hops}, {unix.IPV6_MULTICAST_LOOP, 0},
+			{unix.IPV6_RECVHOPLIMIT, 1}, {unix.IPV6_RECVPKTINFO, 1}, {unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE},
+			{unix.IPV6_V6ONLY, 1},
+		}
+	}
+	for _, o := range opts {
+		if err := unix.SetsockoptInt(fd, level, o[0], o[1]); err != nil {
+			return fmt.Errorf("set option %d: %w", o[0], err)
+		}
+	}
+	if s.v6 {
+		mreq := unix.IPv6Mreq{Multiaddr: group6.As16(), Interface: uint32(s.index)}
+		return unix.SetsockoptIPv6Mreq(fd, level, unix.IPV6_JOIN_GROUP, &mreq)
+	}
+	mreq := unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(s.index)}
+	if err := unix.SetsockoptIPMreqn(fd, level, unix.IP_MULTICAST_IF, &mreq); err != nil {
+		return err
+	}
+	return unix.SetsockoptIPMreqn(fd, level, unix.IP_ADD_MEMBERSHIP, &mreq)
+}
+
+func (s *socket) close() { s.file.Close() }
+
+func (s *socket) group() netip.Addr {
+	if s.v6 {
+		return group6
+	}
+	return group4
+}
+
+// refresh reads MTU and carrier through the socket, which knows its network
+// namespace, and says whether the MTU is another one.
+func (l *Link) refresh(s *socket) (changed bool, err error) {
+	mtu, carrier, err := s.inspect(l.cfg.Interface)
+	if err != nil {
+		return false, err
+	}
+	payload := mtu - udpOverhead4
+	if s.v6 {
+		payload = mtu - udpOverhead6
+	}
+	changed = s.payload.Swap(int64(payload)) != int64(payload)
+	l.count(func(st *Stats) { st.MTU, st.Carrier, st.Local = mtu, carrier, s.local })
+	return changed, nil
+}
+
+func (s *socket) inspect(device string) (mtu int, carrier bool, err error) {
+	err = s.control(func(fd int) error {
+		index, err := ifreq(fd, unix.SIOCGIFINDEX, device)
+		if err != nil {
+			return err
+		}
+		if index != uint32(s.index) {
+			return errChanged
+		}
+		m, err := ifreq(fd, unix.SIOCGIFMTU, device)
+		if err != nil {
+			return err
+		}
+		flags, err := ifreq(fd, unix.SIOCGIFFLAGS, device)
+		mtu, carrier = int(m), flags&unix.IFF_RUNNING != 0
+		return err
+	})
+	return mtu, carrier, err
+}
+
+func (s *socket) control(fn func(fd int) error) error {
+	var inner error
+	if err := s.raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// ifreq asks one number of an interface; flags are its lower half.
+func ifreq(fd int, req uint, device string) (uint32, error) {
+	r, err := unix.NewIfreq(device)
+	if err != nil {
+		return 0, err
+	}
+	if err := ioctlIfreq(fd, req, r); err != nil {
+		return 0, err
+	}
+	if req == unix.SIOCGIFFLAGS {
+		return uint32(r.Uint16()), nil
+	}
+	return r.Uint32(), nil
+}
+
+func ioctlIfreq(fd int, req uint, r *unix.Ifreq) error {
+	for {
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(req), uintptr(unsafe.Pointer(r)))
+		switch e {
+		case 0:
+			return nil
+		case unix.EINTR:
+		default:
+			return e
+		}
+	}
+}
