@@ -34,6 +34,7 @@ func (n *Namespace) Start(w io.Writer, name string, args ...string) (*Process, e
 	}
 	p.Stdout, p.Stderr = sink, sink
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	p.WaitDelay = time.Second // a child of it may hold the output open after its end
 	if err := n.Run(p.Cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %q in %q: %w", name, n.Name, err)
 	}
@@ -49,6 +50,7 @@ func (n *Namespace) Start(w io.Writer, name string, args ...string) (*Process, e
 func (n *Namespace) Output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.WaitDelay = time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := n.Run(cmd.Start); err != nil {
