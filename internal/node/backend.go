@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/adverts"
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/event"
+	"github.com/tandem-ha/tandem/internal/takeover"
+)
+
+// backend shows the daemon through the control socket.
+type backend struct{ d *daemon }
+
+func (b *backend) Events() *event.Stream { return b.d.stream }
+
+// Status is the whole picture.
+func (b *backend) Status() control.Status {
+	d := b.d
+	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: d.cfg.Path, Started: d.started,
+		Now: time.Now(), Groups: b.VRRP(), Sync: b.Sync(), Alarms: []control.Alarm{}}
+	d.election.mu.Lock()
+	for _, name := range setNames(d.cfg) {
+		set := *d.election.set(name)
+		set.Member = members(d.cfg, name)
+		s.Sets = append(s.Sets, set)
+	}
+	for _, a := range d.election.alarms {
+		s.Alarms = append(s.Alarms, a)
+	}
+	d.election.mu.Unlock()
+	s.Adverts, s.Strays = b.adverts(), b.strays()
+	if d.sync == nil {
+		return s
+	}
+	s.Capture = b.capture()
+	table := d.sync.shown.count()
+	s.Table = &table
+	rs := d.sync.runner.Status()
+	s.Fence = b.fence(rs)
+	s.Last = timeline(d.election.followed, rs)
+	s.Alarms = append(s.Alarms, b.linkAlarms(s.Sync)...)
+	slices.SortFunc(s.Alarms, func(x, y control.Alarm) int { return x.Since.Compare(y.Since) })
+	return s
+}
+
+// setNames are the sets in the order of the file, the followed one first.
+func setNames(cfg *config.Config) (out []string) {
+	in := map[string]bool{}
+	add := func(name string) {
+		if !in[name] {
+			in[name] = true
+			out = append(out, name)
+		}
+	}
+	if f := followed(cfg); f != "" {
+		add(f)
+	}
+	grouped := map[string]bool{}
+	for _, s := range cfg.VRRP.SyncGroups {
+		add(s.Name)
+		for _, m := range s.Member {
+			grouped[m] = true
+		}
+	}
+	for _, g := range cfg.VRRP.Groups {
+		if !grouped[g.Name] && !g.Disable {
+			add(g.Name)
+		}
+	}
+	return out
+}
+
+func members(cfg *config.Config, set string) []string {
+	for _, s := range cfg.VRRP.SyncGroups {
+		if s.Name == set {
+			return s.Member
+		}
+	}
+	return []string{set}
+}
+
+// proc is nil until the election has started.
+func (b *backend) proc() *adverts.Process {
+	b.d.election.mu.Lock()
+	defer b.d.election.mu.Unlock()
+	return b.d.election.proc
+}
+
+// VRRP is every configured group.
+func (b *backend) VRRP() []control.VRRPGroup {
+	live := map[string]adverts.GroupStatus{}
+	if p := b.proc(); p != nil {
+		for _, g := range p.Status().Groups {
+			live[g.Name] = g
+		}
+	}
+	var out []control.VRRPGroup
+	for _, g := range b.d.cfg.VRRP.Groups {
+		v := configuredGroup(g)
+		if s, ok := live[g.Name]; ok {
+			fillGroup(&v, s)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func configuredGroup(g config.Group) control.VRRPGroup {
+	v := control.VRRPGroup{Name: g.Name, Set: g.Name, Interface: g.Interface, VRID: g.VRID, Version: g.Version,
+		Role: control.RoleInitialize, Priority: g.Priority, EffectivePriority: g.Priority, Preempt: !g.NoPreempt,
+		AdvertMS: ms(g.AdvertInterval), Addresses: []string{}}
+	if g.Disable {
+		v.Role = control.RoleDisabled
+	}
+	for _, a := range g.Addresses {
+		v.Addresses = append(v.Addresses, a.Prefix.String())
+	}
+	return v
+}
+
+func fillGroup(v *control.VRRPGroup, s adverts.GroupStatus) {
+	now := monotonic()
+	v.Set, v.Role, v.EffectivePriority = s.Set, s.State.String(), s.Priority
+	v.InterfaceUp = s.Reason == ""
+	v.Since = time.Now().Add(-time.Duration(now - s.Since))
+	v.Installed = s.AddressesIn
+	if s.Active.IsValid() {
+		v.ActiveAddress, v.ActivePriority, v.ActiveMS = s.Active.String(), s.ActivePriority, ms(s.ActiveInterval)
+	}
+	interval := v.ActiveMS
+	if interval == 0 {
+		interval = v.AdvertMS
+	}
+	v.ActiveDownMS = interval * (3 + float64(256-int(s.Priority))/256)
+	v.Counters = vrrpCounters(s.Counters)
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func (b *backend) adverts() *control.AdvertHealth {
+	p := b.proc()
+	if p == nil {
+		return nil
+	}
+	s := p.Status()
+	h := &control.AdvertHealth{PID: p.PID(), Sent: s.Sent.Count(),
+		LateP50: float64(s.Sent.Quantile(0.5)), LateP99: float64(s.Sent.Quantile(0.99)), LateMax: float64(s.Sent.Max)}
+	h.SentLate, h.DecidedLate = histogram(&s.Sent), histogram(&s.Decided)
+	b.d.election.mu.Lock()
+	h.RealTime, h.Rung = b.d.election.health == "", b.d.election.rung
+	b.d.election.mu.Unlock()
+	return h
+}
+
+// strays are what came in on an interface and belongs to no group.
+func (b *backend) strays() (out []control.VRRPStray) {
+	p := b.proc()
+	if p == nil {
+		return nil
+	}
+	for _, i := range p.Status().Interfaces {
+		c := i.Counters
+		out = append(out, control.VRRPStray{Interface: i.Name, Dropped: map[string]uint64{"truncated": c.Truncated,
+			"version": c.VersionErrors, "type": c.InvalidType, "vrid": c.VRIDErrors, "source": c.SourceErrors,
+			"malformed": c.ReceiveDropped}})
+	}
+	return out
+}
+
+func histogram(h *adverts.Histogram) *control.Histogram {
+	return &control.Histogram{BoundsUS: adverts.Bounds[:], Buckets: h.Buckets[:], SumUS: h.Sum}
+}
+
+func (b *backend) fence(rs takeover.Status) *control.Fence {
+	f := b.d.sync.fence
+	out := &control.Fence{Kind: f.Kind(), Up: rs.Fenced, Dropped: map[string]uint64{}}
+	if rs.Fenced && len(rs.Records) > 0 {
+		out.Since = wall(rs.Records[len(rs.Records)-1].FenceUp)
+	}
+	fenceDrops(out.Dropped, f.Stats())
+	return out
+}
+
+// wall turns a moment of CLOCK_MONOTONIC into one of the wall clock.
+func wall(at int64) time.Time { return time.Now().Add(-time.Duration(monotonic() - at)) }
+
+// timeline is the newest takeover.
+func timeline(set string, rs takeover.Status) *control.Timeline {
+	if len(rs.Records) == 0 {
+		return nil
+	}
+	r := rs.Records[len(rs.Records)-1]
+	t := &control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows)}
+	for _, s := range []struct {
+		name string
+		at   int64
+	}{{"advert out", r.Decided}, {"fence up", r.FenceUp}, {"addresses in", r.AddressesIn}, {"committed", r.Committed}, {"fence down", r.FenceDown}} {
+		if s.at != 0 {
+			t.Steps = append(t.Steps, control.Step{Name: s.name, AtMS: ms(time.Duration(s.at - r.Decided))})
+		}
+	}
+	slices.SortStableFunc(t.Steps, func(x, y control.Step) int {
+		switch {
+		case x.AtMS < y.AtMS:
+			return -1
+		case x.AtMS > y.AtMS:
+			return 1
+		}
+		return 0
+	})
+	return t
+}
+
+// linkAlarms are links on which nobody is heard.
+func (b *backend) linkAlarms(s *control.SyncStatus) (out []control.Alarm) {
+	for _, l := range s.Links {
+		if !l.Heard {
+			out = append(out, control.Alarm{Since: b.d.started, Kind: "link-silent", Text: l.Hint, About: l.Interface})
+		}
+	}
+	return out
+}

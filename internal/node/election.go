@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/adverts"
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/event"
+	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+// election joins the advert process to the takeover machine. The set that the
+// replication follows is gated by the machine; every other set is let through
+// at once.
+type election struct {
+	followed string // "" when nothing is replicated
+	runner   *takeover.Runner
+	stream   *event.Stream
+	log      *slog.Logger
+
+	proc *adverts.Process
+
+	mu     sync.Mutex
+	term   map[string]uint32 // of the latest promotion, by set
+	sets   map[string]*control.Set
+	alarms map[string]control.Alarm
+	health string // why the child runs without real time, "" when it does
+	rung   string
+}
+
+func newElection(followed string, stream *event.Stream, log *slog.Logger) *election {
+	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{},
+		sets: map[string]*control.Set{}, alarms: map[string]control.Alarm{}}
+}
+
+func (e *election) String() string { return "election" }
+
+// Fenced, Released, TakeOver, HandOver and Stop are takeover.Election.
+func (e *election) Fenced(set string)   { e.proc.Fenced(set, e.termOf(set)) }
+func (e *election) Released(set string) { e.proc.Released(set, e.termOf(set)) }
+func (e *election) TakeOver(set string) { e.proc.TakeOver(set) }
+func (e *election) HandOver(set string) { e.proc.HandOver(set) }
+
+// Stop ends the child in good order; Run sees its end.
+func (e *election) Stop() { go e.proc.Stop() }
+
+func (e *election) termOf(set string) uint32 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.term[set]
+}
+
+// Run takes what the child says until it ends, which is nil after a stop.
+func (e *election) Run(context.Context) error {
+	for ev := range e.proc.Events() {
+		if x, ok := ev.(adverts.Exited); ok {
+			return x.Err
+		}
+		e.take(ev)
+	}
+	return nil
+}
+
+// take must not block for long: the gates of a takeover come through here.
+func (e *election) take(ev adverts.Event) {
+	switch v := ev.(type) {
+	case adverts.Ready:
+		e.ready(v)
+	case adverts.Promoting:
+		e.setTerm(v.Set, v.Term)
+		e.gate(v.Set, func() { e.runner.Promoting(cause(v), v.At, v.Silence) }, e.Fenced)
+		e.reason(v.Set, cause(v))
+	case adverts.AddressesIn:
+		e.forward(v.Set, takeover.EvAddressesIn, "")
+		e.publish(event.Address, v.Set, "virtual addresses are in")
+	case adverts.Demoting:
+		e.setTerm(v.Set, v.Term)
+		e.gate(v.Set, func() { e.forward(v.Set, takeover.EvDemoting, v.Cause.String()) }, e.Released)
+		e.reason(v.Set, v.Cause.String())
+	case adverts.AddressesOut:
+		e.forward(v.Set, takeover.EvAddressesOut, "")
+		e.publish(event.Address, v.Set, "virtual addresses are out")
+	case adverts.Changed:
+		e.changed(v)
+	case adverts.WouldPreempt:
+		e.wouldPreempt(v)
+	case adverts.Alarm:
+		e.alarm(v)
+	case adverts.Refused:
+		e.log.Warn("election refused a command", "set", v.Set, "command", v.What)
+	}
+}
+
+// gate hands an event to the machine, which answers the child; a set that the
+// replication does not follow is answered at once.
+func (e *election) gate(set string, machine func(), answer func(string)) {
+	if set == e.followed && e.runner != nil {
+		machine()
+		return
+	}
+	answer(set)
+}
+
+func (e *election) forward(set string, k takeover.EventKind, why string) {
+	if set == e.followed && e.runner != nil {
+		e.runner.Post(takeover.Event{Kind: k, Cause: why})
+	}
+}
+
+func (e *election) setTerm(set string, term uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.term[set] = term
+}
+
+func (e *election) ready(v adverts.Ready) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.health, e.rung = v.RealTime, "socket"
+	if v.Ring {
+		e.rung = "tc"
+	}
+	if v.RealTime != "" {
+		e.log.Warn("adverts run without real time", "reason", v.RealTime)
+	}
+}
+
+func (e *election) set(name string) *control.Set {
+	s := e.sets[name]
+	if s == nil {
+		s = &control.Set{Name: name, Role: control.RoleInitialize, Since: time.Now()}
+		e.sets[name] = s
+	}
+	return s
+}
+
+func (e *election) changed(v adverts.Changed) {
+	e.mu.Lock()
+	s := e.set(v.Set)
+	s.Role, s.Since, s.Reason = v.To.String(), time.Now(), v.Reason
+	if v.To != vrrp.Backup {
+		s.Waiting = ""
+	}
+	e.mu.Unlock()
+	text := v.From.String() + " to " + v.To.String()
+	if v.Reason != "" {
+		text += ": " + v.Reason
+	}
+	e.publish(event.Role, v.Set, text)
+	e.log.Info("role", "set", v.Set, "from", v.From.String(), "to", v.To.String(), "reason", v.Reason)
+}
+
+func (e *election) reason(set, why string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.set(set).Reason = why
+}
+
+// wouldPreempt: the followed set preempts by a hand-over only; the permission
+// of the child is one for all sets, so any other set gets its word from here.
+func (e *election) wouldPreempt(v adverts.WouldPreempt) {
+	if v.Set != e.followed || e.runner == nil {
+		if v.On {
+			e.TakeOver(v.Set)
+		}
+		return
+	}
+	e.runner.Post(takeover.Event{Kind: takeover.EvPreemptDue, On: v.On})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.set(v.Set)
+	s.Waiting = ""
+	if v.On {
+		s.Waiting = "it outranks the Active and waits for a complete view and the hand-over"
+	}
+}
+
+func (e *election) alarm(v adverts.Alarm) {
+	key := v.Kind.String() + " " + v.Group
+	e.mu.Lock()
+	if v.On {
+		e.alarms[key] = control.Alarm{Since: time.Now(), Kind: v.Kind.String(), Text: v.Text, About: v.Group}
+	} else {
+		delete(e.alarms, key)
+	}
+	e.mu.Unlock()
+	text := v.Text
+	if !v.On {
+		text = "over: " + text
+	}
+	e.publish(event.Alarm, v.Group, text)
+	e.log.Warn("alarm", "kind", v.Kind.String(), "group", v.Group, "on", v.On, "text", v.Text)
+}
+
+func (e *election) publish(k event.Kind, subject, text string) {
+	e.stream.Publish(event.Event{Kind: k, Subject: subject, Text: text})
+}
+
+// cause says why a set became Active, as a sentence's end.
+func cause(v adverts.Promoting) string {
+	if v.Cause == vrrp.CauseTimeout && v.Silence > 0 {
+		return fmt.Sprintf("the Active was silent for %v", v.Silence.Round(time.Millisecond))
+	}
+	return v.Cause.String()
+}

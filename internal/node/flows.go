@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+
+	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/control"
+)
+
+// lockedTable is the kernel table for questions from outside: one at a time.
+type lockedTable struct {
+	mu sync.Mutex
+	t  *conntrack.Table
+}
+
+func (l *lockedTable) dump(fn func(*conntrack.Flow) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.t.Dump(fn)
+}
+
+func (l *lockedTable) count() (kt control.KernelTable) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kt.Entries, kt.Max, _ = l.t.Count()
+	kt.Buckets, _ = l.t.Buckets()
+	return kt
+}
+
+var (
+	errStop     = errors.New("enough") // ends a walk, never shown
+	errNotKept  = errors.New("nothing is replicated: the configuration has no [conntrack-sync]")
+	errNoSource = errors.New("unknown source of flows")
+)
+
+// Flows walks one source. A view or the own flows are copied out under the
+// node's lock before anything is shown, so that a slow reader never holds it.
+func (b *backend) Flows(q control.FlowQuery, yield func(*control.Flow) bool) error {
+	if b.d.sync == nil {
+		return errNotKept
+	}
+	filter, err := control.NewFilter(q, b.local())
+	if err != nil {
+		return err
+	}
+	left, shown := q.Limit, control.Flow{}
+	show := func(f *conntrack.Flow, source, peer string) bool {
+		if !filter.Show(f, &shown) {
+			return true
+		}
+		shown.Source, shown.Peer = source, peer
+		left--
+		return yield(&shown) && left != 0
+	}
+	switch q.Source {
+	case "", control.SourceKernel:
+		err := b.d.sync.shown.dump(func(f *conntrack.Flow) error {
+			if !show(f, control.SourceKernel, "") {
+				return errStop
+			}
+			return nil
+		})
+		if errors.Is(err, errStop) {
+			return nil
+		}
+		return err
+	case control.SourceOwn:
+		for _, f := range b.own() {
+			if !show(&f, control.SourceOwn, "") {
+				return nil
+			}
+		}
+	case control.SourceView:
+		for name, flows := range b.views(q.Peer) {
+			for _, f := range flows {
+				if !show(&f, control.SourceView, name) {
+					return nil
+				}
+			}
+		}
+	default:
+		return errNoSource
+	}
+	return nil
+}
+
+func (b *backend) own() (out []conntrack.Flow) {
+	n := b.d.sync.replica.node
+	n.Lock()
+	defer n.Unlock()
+	n.Own(func(f *conntrack.Flow, _ bool) bool {
+		out = append(out, *f)
+		return true
+	})
+	return out
+}
+
+func (b *backend) views(peer string) map[string][]conntrack.Flow {
+	n := b.d.sync.replica.node
+	n.Lock()
+	defer n.Unlock()
+	out := map[string][]conntrack.Flow{}
+	for _, p := range n.Peers() {
+		if peer != "" && peer != p.Name() {
+			continue
+		}
+		p.View().Each(func(f *conntrack.Flow) bool {
+			out[p.Name()] = append(out[p.Name()], *f)
+			return true
+		})
+	}
+	return out
+}
+
+// local says which addresses stay with this node.
+func (b *backend) local() func(netip.Addr) bool {
+	set := map[netip.Addr]bool{}
+	if addrs, err := ownAddresses(b.d); err == nil {
+		for _, a := range addrs {
+			set[a] = true
+		}
+	}
+	return func(a netip.Addr) bool { return set[a] }
+}
+
+// FlowCount counts the kernel table by protocol, and what is kept here.
+func (b *backend) FlowCount() (c control.FlowCount, err error) {
+	if b.d.sync == nil {
+		return c, errNotKept
+	}
+	filter, err := control.NewFilter(control.FlowQuery{}, b.local())
+	if err != nil {
+		return c, err
+	}
+	c = control.FlowCount{Protocol: map[string]int{}, View: map[string]int{}, Kernel: b.d.sync.shown.count()}
+	err = b.d.sync.shown.dump(func(f *conntrack.Flow) error {
+		c.Protocol[control.ProtocolName(f.Proto)]++
+		if b.d.cfg.Sync.Policy.Match(f) != conntrack.Replicate {
+			return nil
+		}
+		c.Replicated++
+		if why, _ := filter.Stranded(f); why != "" {
+			c.Stranded++
+		}
+		return nil
+	})
+	n := b.d.sync.replica.node
+	n.Lock()
+	defer n.Unlock()
+	c.Own = n.OwnLen()
+	for _, p := range n.Peers() {
+		c.View[p.Name()] = p.View().Len()
+	}
+	return c, err
+}

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/adverts"
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/event"
+	"github.com/tandem-ha/tandem/internal/link"
+	"github.com/tandem-ha/tandem/internal/metrics"
+	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/loader"
+	"github.com/tandem-ha/tandem/syncproto"
+)
+
+// eventHistory is how many events a late watcher can still read.
+const eventHistory = 1024
+
+// stopLimit bounds a clean stop: the hand-over has its own, shorter limits.
+const stopLimit = 10 * time.Second
+
+// task is something long-lived.
+type task interface {
+	Run(ctx context.Context) error
+	String() string
+}
+
+// daemon holds the rooms of one run.
+type daemon struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+	version string
+	stream  *event.Stream
+
+	election *election
+	sync     *replication // nil: election without copy
+	tasks    []task
+	undo     []func()
+}
+
+// replication is all that [conntrack-sync] brings to life.
+type replication struct {
+	replica *replica
+	link    *link.Link
+	runner  *takeover.Runner
+	commit  *takeover.Committer
+	fence   *loader.Fence
+	capture *loader.Capture
+	shown   *lockedTable // for questions from outside
+}
+
+// Run is the daemon. It calls ready once when everything runs, and returns
+// when ctx has ended and the role was handed over or released, or when a room
+// failed. It runs in the network namespace of the process.
+func Run(ctx context.Context, cfg *config.Config, version string, log *slog.Logger, ready func()) error {
+	d := &daemon{cfg: cfg, log: log, started: time.Now(), version: version, stream: event.New(eventHistory)}
+	defer d.close()
+	if err := d.open(); err != nil {
+		return err
+	}
+	return d.run(ctx, ready)
+}
+
+func (d *daemon) close() {
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i]()
+	}
+}
+
+// undoing remembers how to take something back.
+func (d *daemon) undoing(fn func() error) {
+	d.undo = append(d.undo, func() {
+		if err := fn(); err != nil && !errors.Is(err, os.ErrClosed) {
+			d.log.Warn("undo", "error", err)
+		}
+	})
+}
+
+// open opens every room; nothing runs and nothing speaks yet.
+func (d *daemon) open() error {
+	d.election = newElection(followed(d.cfg), d.stream, d.log)
+	if d.cfg.Sync != nil {
+		if err := d.openReplication(); err != nil {
+			return err
+		}
+	}
+	b := &backend{d}
+	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log))
+	if listen := d.cfg.Metrics.Listen; len(listen) > 0 {
+		d.tasks = append(d.tasks, metrics.NewServer(listen, b, d.log))
+	}
+	return nil
+}
+
+// followed is the set whose role the replication follows, "" for none.
+func followed(cfg *config.Config) string {
+	switch {
+	case cfg.Sync == nil:
+		return ""
+	case cfg.Sync.SyncGroup != "":
+		return cfg.Sync.SyncGroup
+	}
+	return cfg.Sync.Group
+}
+
+func (d *daemon) openReplication() error {
+	kernel, err := d.openTable()
+	if err != nil {
+		return err
+	}
+	shown, err := d.openTable()
+	if err != nil {
+		return err
+	}
+	fence, err := loader.OpenFence(d.log)
+	if err != nil {
+		return err
+	}
+	d.undoing(fence.Close)
+	r := &replication{fence: fence, shown: &lockedTable{t: shown}}
+	d.sync = r
+	r.replica = &replica{node: d.newNode(), now: monotonic, stream: d.stream, log: d.log}
+	d.openTakeover(r, kernel)
+	d.openLink(r)
+	return d.openCapture(r, kernel.PortID())
+}
+
+func (d *daemon) openTable() (*conntrack.Table, error) {
+	t, err := conntrack.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open the kernel table: %w", err)
+	}
+	d.undoing(t.Close)
+	return t, nil
+}
+
+func (d *daemon) newNode() *link.Locked {
+	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
+		HoldDeath: d.holdDeath()}
+	return &link.Locked{Node: syncproto.New(cfg)}
+}
+
+// holdDeath is one Active_Down_Interval of the slowest followed group: as long
+// as it takes to learn that the role is lost.
+func (d *daemon) holdDeath() (hold time.Duration) {
+	for _, g := range d.cfg.VRRP.Groups {
+		hold = max(hold, 4*g.AdvertInterval)
+	}
+	return hold
+}
+
+func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
+	r.runner = takeover.NewRunner(takeover.Config{
+		Set:      d.election.followed,
+		Timing:   takeover.Timing{FenceLimit: d.cfg.Sync.FenceLimit},
+		Epoch:    func() uint32 { return rand.Uint32() | 1 },
+		Now:      monotonic,
+		Election: d.election,
+		Fence:    r.fence,
+		Replica:  r.replica,
+		Note: func(s string) {
+			d.stream.Publish(event.Event{Kind: event.Takeover, Subject: d.election.followed, Text: s})
+		},
+		Log: d.log,
+	})
+	r.commit = takeover.NewCommitter(r.replica, kernel, d.cfg.Sync.Commit == config.CommitContinuous,
+		d.cfg.Sync.CommitAfter, r.runner.Post)
+	r.runner.SetCommitter(r.commit)
+	r.replica.runner, r.replica.commit, d.election.runner = r.runner, r.commit, r.runner
+	d.tasks = append(d.tasks, r.runner, r.commit)
+}
+
+func (d *daemon) openLink(r *replication) {
+	l := d.cfg.Sync.Links[0]
+	r.fence.SetPorts(l.Port)
+	r.link = link.New(link.Config{Interface: l.Interface, Peers: l.Peer, Listen: l.Listen, Port: l.Port,
+		Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
+	r.replica.wake = r.link.Wake
+	d.tasks = append(d.tasks, r.link, &localAddresses{d: d})
+}
+
+func (d *daemon) openCapture(r *replication, port uint32) error {
+	capture, err := loader.Open(loader.Options{
+		Policy: d.cfg.Sync.Policy, Mode: d.cfg.Capture.Mode, Interface: d.cfg.Capture.Interface,
+		Exclude: d.cfg.Capture.Exclude, SyncLinks: []string{d.cfg.Sync.Links[0].Interface},
+		Sink: sink{r.replica}, Log: d.log, OwnPortIDs: []uint32{port},
+	})
+	if err != nil {
+		return err
+	}
+	d.undoing(capture.Close)
+	r.capture = capture
+	d.tasks = append(d.tasks, capture)
+	return nil
+}
+
+// run starts the rooms, and the election last: a node speaks when it is whole.
+func (d *daemon) run(ctx context.Context, ready func()) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, work := errgroup.WithContext(work)
+	for _, t := range d.tasks {
+		g.Go(func() error { return named(t, t.Run(work)) })
+	}
+	g.Go(func() error {
+		defer cancel()
+		return d.elect(ctx, work, ready)
+	})
+	return g.Wait()
+}
+
+// elect runs the election from the moment the rooms are ready until it ended.
+func (d *daemon) elect(ctx, work context.Context, ready func()) error {
+	for _, t := range d.tasks {
+		r, ok := t.(interface{ Ready() <-chan struct{} })
+		if !ok {
+			continue
+		}
+		select {
+		case <-r.Ready():
+		case <-work.Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if err := d.startAdverts(work); err != nil {
+		return err
+	}
+	ready()
+	d.stream.Publish(event.Event{Kind: event.Daemon, Text: "started"})
+	stop := context.AfterFunc(ctx, d.stop)
+	defer stop()
+	return named(d.election, d.election.Run(work))
+}
+
+func (d *daemon) startAdverts(work context.Context) error {
+	cfg := adverts.Config{Groups: d.cfg.VRRP.Groups, SyncGroups: d.cfg.VRRP.SyncGroups,
+		StartupDelay: d.cfg.VRRP.StartupDelay, GatePreempt: d.sync != nil, Log: d.log}
+	if d.cfg.Capture.Advert != "socket" {
+		ring, err := d.openRing()
+		switch {
+		case err == nil:
+			defer ring.Close() // the child has its own
+			cfg.Ring = ring
+		case d.cfg.Capture.Advert == "tc":
+			return err
+		default:
+			d.log.Warn("adverts are taken from a raw socket", "reason", err)
+		}
+	}
+	proc, err := adverts.Start(work, cfg)
+	if err != nil {
+		return err
+	}
+	d.election.mu.Lock()
+	defer d.election.mu.Unlock()
+	d.election.proc = proc
+	return nil
+}
+
+func (d *daemon) openRing() (*os.File, error) {
+	a, err := loader.OpenAdverts(advertInterfaces(d.cfg), d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.undoing(a.Close)
+	return a.Ring()
+}
+
+// stop asks for a clean end: a hand-over where there is a peer that can take
+// over, else a release. A second limit catches what neither can.
+func (d *daemon) stop() {
+	d.stream.Publish(event.Event{Kind: event.Daemon, Text: "stopping"})
+	if d.sync == nil {
+		d.election.Stop()
+		return
+	}
+	d.sync.runner.Post(takeover.Event{Kind: takeover.EvStop})
+	time.AfterFunc(stopLimit, d.election.Stop)
+}
+
+func named(t interface{ String() string }, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", t, err)
+}
+
+func advertInterfaces(cfg *config.Config) (out []string) {
+	seen := map[string]bool{}
+	for _, g := range cfg.VRRP.Groups {
+		if !g.Disable && !seen[g.Interface] {
+			seen[g.Interface] = true
+			out = append(out, g.Interface)
+		}
+	}
+	return out
+}
+
+// monotonic is CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("CLOCK_MONOTONIC cannot be read: " + err.Error())
+	}
+	return ts.Nano()
+}
+
+// bootID names this boot of the kernel; zero when it cannot be read.
+func bootID() (id [16]byte) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return id
+	}
+	hex := strings.ReplaceAll(strings.TrimSpace(string(b)), "-", "")
+	for i := 0; i < len(id) && 2*i+2 <= len(hex); i++ {
+		fmt.Sscanf(hex[2*i:2*i+2], "%02x", &id[i])
+	}
+	return id
+}
+
+// netnsCookie names the network namespace within this boot.
+func netnsCookie() uint64 {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return c
+}
+
+// virtual says whether an address is one that the election moves.
+func virtual(cfg *config.Config, a netip.Addr) bool {
+	for _, g := range cfg.VRRP.Groups {
+		for _, v := range g.Addresses {
+			if v.Prefix.Addr() == a {
+				return true
+			}
+		}
+	}
+	return false
+}

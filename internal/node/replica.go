@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/event"
+	"github.com/tandem-ha/tandem/internal/link"
+	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/syncproto"
+)
+
+// adoptSlice bounds how long the node's lock is held for one slice of Adopt.
+const adoptSlice = 2048
+
+// replica shows the replication machine, under its one lock, to the takeover
+// (Replica, Views) and to the capture (loader.Sink, sink.go).
+type replica struct {
+	node   *link.Locked
+	wake   func() // of the link: there is something to send
+	now    func() int64
+	runner *takeover.Runner
+	stream *event.Stream
+	log    *slog.Logger
+
+	commit  *takeover.Committer
+	drained bool // as last told; under the lock
+	active  bool // under the lock
+
+	// Only the committer's goroutine uses these.
+	peers  []*syncproto.Peer
+	tokens [][]syncproto.Token // by peer, of what Take gave
+}
+
+// SetActive, SetState, Release, Forget and DropReleased are takeover.Replica.
+func (r *replica) SetActive(on bool) {
+	r.locked(func(int64) {
+		r.active = on
+		r.node.SetActive(on)
+	})
+}
+
+func (r *replica) SetState(s takeover.State) {
+	r.locked(func(now int64) { r.node.SetState(s.Append(nil), now) })
+}
+
+func (r *replica) Release() { r.locked(func(now int64) { r.node.Release(now) }) }
+
+func (r *replica) DropReleased() { r.locked(func(now int64) { r.node.DropReleased(now) }) }
+
+func (r *replica) Forget() {
+	r.locked(func(int64) {
+		for _, p := range r.node.Peers() {
+			p.View().Forget()
+		}
+	})
+	r.commit.Wake()
+}
+
+// Take, Done, Uncommitted and Adopt are takeover.Views.
+func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op {
+	r.node.Lock()
+	defer r.node.Unlock()
+	r.peers = append(r.peers[:0], r.node.Peers()...)
+	for len(r.tokens) < len(r.peers) {
+		r.tokens = append(r.tokens, nil)
+	}
+	now := r.now()
+	for i, p := range r.peers {
+		ops, r.tokens[i] = p.View().Pending(ops, r.tokens[i][:0], cap(ops)-len(ops), minAge, now)
+	}
+	return ops
+}
+
+func (r *replica) Done(ops []conntrack.Op) {
+	r.node.Lock()
+	defer r.node.Unlock()
+	for i, p := range r.peers {
+		n := len(r.tokens[i])
+		p.View().Done(r.tokens[i], ops[:n])
+		ops = ops[n:]
+	}
+}
+
+func (r *replica) Uncommitted() (n int) {
+	r.node.Lock()
+	defer r.node.Unlock()
+	for _, p := range r.node.Peers() {
+		n += p.View().Uncommitted()
+	}
+	return n
+}
+
+func (r *replica) Adopt() (more bool) {
+	r.locked(func(now int64) { more = r.node.Adopt(adoptSlice, now) })
+	return more
+}
+
+// locked runs fn under the lock and lets the link send what came of it.
+func (r *replica) locked(fn func(now int64)) {
+	r.node.Lock()
+	fn(r.now())
+	r.node.Unlock()
+	r.wake()
+}
+
+// notify is called by the link, without the lock, after it received or
+// ticked: what happened goes to the machine, and news to the committer.
+func (r *replica) notify() {
+	r.node.Lock()
+	var out []takeover.Event
+	for _, ev := range r.node.Events() {
+		out = r.translate(out, ev)
+	}
+	drained := r.drainedNow()
+	if drained != r.drained {
+		r.drained = drained
+		out = append(out, takeover.Event{Kind: takeover.EvDrained, On: drained})
+	}
+	r.node.Unlock()
+	for _, ev := range out {
+		r.runner.Post(ev)
+	}
+	r.commit.Wake()
+}
+
+// closeEnough is a backlog so young that it is no reason to wait: under load
+// there is always some change on its way.
+const closeEnough = 20 * time.Millisecond
+
+func (r *replica) drainedNow() bool {
+	_, oldest := r.node.Backlog(r.now())
+	return oldest < closeEnough
+}
+
+func (r *replica) translate(out []takeover.Event, ev syncproto.Event) []takeover.Event {
+	id := r.id(ev.Peer)
+	name := ev.Peer.Name()
+	say := func(k event.Kind, text string) {
+		r.stream.Publish(event.Event{Kind: k, Subject: name, Text: text})
+		r.log.Info("peer", "peer", name, "event", text)
+	}
+	view := func(on bool) takeover.Event {
+		return takeover.Event{Kind: takeover.EvView, Peer: id, On: on}
+	}
+	switch ev.Kind {
+	case syncproto.PeerUp:
+		say(event.Peer, name+" is heard")
+		return append(out, takeover.Event{Kind: takeover.EvPeerUp, Peer: id}, view(ev.Peer.View().Complete()))
+	case syncproto.PeerDown:
+		say(event.Peer, name+" is silent: "+ev.Why)
+		return append(out, takeover.Event{Kind: takeover.EvPeerDown, Peer: id})
+	case syncproto.ViewComplete:
+		say(event.View, "the view of "+name+" is complete")
+		return append(out, view(true))
+	case syncproto.PeerState:
+		s, err := takeover.ParseState(ev.Blob)
+		if err != nil {
+			r.log.Warn("peer state not understood", "peer", name, "error", err)
+			return out
+		}
+		return append(out, takeover.Event{Kind: takeover.EvPeerState, Peer: id, State: s})
+	}
+	return out
+}
+
+// id is the peer's place; peers are never removed while the daemon runs.
+func (r *replica) id(p *syncproto.Peer) takeover.PeerID {
+	for i, q := range r.node.Peers() {
+		if p == q {
+			return takeover.PeerID(i)
+		}
+	}
+	return -1
+}

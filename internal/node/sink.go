@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import "github.com/tandem-ha/tandem/conntrack"
+
+// sink takes what the capture drained. Begin and End bracket a batch, so that
+// a batch costs one lock and one wake of the link.
+type sink struct{ *replica }
+
+func (s sink) Begin() { s.node.Lock() }
+
+func (s sink) End() {
+	s.node.Unlock()
+	s.wake()
+}
+
+func (s sink) Told(f *conntrack.Flow, at int64) { s.node.Tell(f, at) }
+
+func (s sink) Gone(f *conntrack.Flow, at int64) { s.node.Gone(f, at) }
+
+func (s sink) Seed(f *conntrack.Flow) { s.node.Seed(f, s.now()) }
+
+// Died ends an own flow. At a Backup an entry that a view still holds is
+// committed again; at the Active its death is the truth.
+func (s sink) Died(d *conntrack.Death) {
+	s.node.Died(d, s.now())
+	if s.active {
+		return
+	}
+	k := d.Flow.Key()
+	for _, p := range s.node.Peers() {
+		p.View().Lost(&k)
+	}
+}

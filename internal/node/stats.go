@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/link"
+	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/loader"
+	"github.com/tandem-ha/tandem/syncproto"
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+// This file turns the rooms' counters into what the control socket shows.
+
+func vrrpCounters(c vrrp.Counters) control.VRRPCounters {
+	return control.VRRPCounters{
+		AdvertSent: c.SentAdvertisements, AdvertRcvd: c.RcvdAdvertisements, BecomeActive: c.MasterTransitions,
+		PriZeroRcvd: c.RcvdPriZeroPackets, PriZeroSent: c.SentPriZeroPackets,
+		InvalidTypePktsRcvd: c.RcvdInvalidTypePackets, VersionErrors: c.VersionErrors,
+		ChecksumErrors: c.ChecksumErrors, TTLErrors: c.IPTTLErrors, AddressListErrors: c.AddressListErrors,
+		PacketLengthErrors: c.PacketLengthErrors, AdvertIntervalErrors: c.AdvIntervalErrors,
+		CountZeroErrors: c.CountErrors, TwoActives: c.Conflicts, Oversleeps: c.Oversleeps, SendErrors: c.SendErrors,
+	}
+}
+
+func fenceDrops(out map[string]uint64, s loader.FenceStats) {
+	out["new"], out["invalid"] = s.DroppedNew, s.DroppedInvalid
+}
+
+func (b *backend) capture() *control.Capture {
+	c := b.d.sync.capture
+	s := c.Stats()
+	rung, why := c.Mode()
+	return &control.Capture{
+		Mode: rung, Reason: why, Interfaces: s.Interfaces, Told: s.Told, Gone: s.Gone,
+		Died: s.Deaths - s.OwnDeaths, DeathsLost: s.LostDeaths, Seeded: s.Seeded, Audits: s.Audits,
+		RingFull: s.Packets.Full, Missed: s.Missed, Restored: s.Restored, Malformed: s.Malformed,
+		Ignored: map[string]uint64{"own": s.Packets.Own, "untracked": s.Packets.Untracked,
+			"unconfirmed": s.Packets.Unconfirmed, "protocol": s.Packets.Protocol, "young": s.Packets.Young,
+			"address": s.Packets.Ignored},
+	}
+}
+
+// heardWithin is how recent a datagram must be for a link to count as heard.
+const heardWithin = time.Second
+
+// Sync is replication as a whole.
+func (b *backend) Sync() *control.SyncStatus {
+	r := b.d.sync
+	if r == nil {
+		return nil
+	}
+	ls := r.link.Stats()
+	out := &control.SyncStatus{Follows: b.d.election.followed, Commit: string(b.d.cfg.Sync.Commit),
+		Links: []control.SyncLink{b.link(ls)}, Peers: []control.SyncPeer{}, Commits: commits(r.commit.Stats())}
+	states := r.runner.Status().Peers
+	n := r.replica.node
+	n.Lock()
+	defer n.Unlock()
+	out.OwnFlows, out.OwnerOf = n.OwnLen(), 0
+	now := monotonic()
+	for i, p := range n.Peers() {
+		sp := b.peer(p, now, &ls)
+		if s, ok := states[takeover.PeerID(i)]; ok && p.Up() {
+			sp.Role, sp.PeerComplete = s.Role.String(), s.Complete
+		}
+		out.Peers = append(out.Peers, sp)
+		addCounters(&out.Counters, sp.Counters)
+	}
+	return out
+}
+
+func (b *backend) link(s link.Stats) control.SyncLink {
+	l := b.d.cfg.Sync.Links[0]
+	out := control.SyncLink{Interface: s.Interface, Local: netip.AddrPortFrom(s.Local, l.Port).String(), Carrier: s.Carrier, MTU: s.MTU,
+		Heard: time.Since(s.LastHeard) < heardWithin,
+		Counters: control.LinkCounters{DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams,
+			BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, SendErrors: s.SendErrors,
+			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger}}}
+	if !out.Heard {
+		out.Hint = control.SilentLink(l.Interface, s.Carrier, l.Port)
+	}
+	return out
+}
+
+func (b *backend) peer(p *syncproto.Peer, now int64, ls *link.Stats) control.SyncPeer {
+	v := p.View()
+	flows, oldest := p.Backlog(now)
+	out := control.SyncPeer{Name: p.Name(), Heard: p.Up(), Carrier: ls.Carrier, Interface: ls.Interface,
+		View: v.Len(), Complete: v.Complete(), Uncommitted: v.Uncommitted(),
+		BacklogFlows: flows, BacklogMS: ms(oldest), Counters: syncCounters(p.Stats())}
+	out.Committed = max(0, out.View-out.Uncommitted)
+	for _, s := range ls.Peers {
+		if s.Name == out.Name {
+			out.Address, out.LastHeard = s.Address.String(), s.LastHeard
+		}
+	}
+	if !out.Heard {
+		out.Hint = control.SilentLink(ls.Interface, ls.Carrier, b.d.cfg.Sync.Links[0].Port)
+	}
+	return out
+}
+
+func commits(s takeover.CommitStats) control.SyncCommits {
+	return control.SyncCommits{Created: s.Created, Replaced: s.Replaced, Deleted: s.Deleted,
+		Failed: map[string]uint64{"clash": s.Clashes, "refused": s.Failed}}
+}
+
+func syncCounters(s syncproto.PeerStats) control.SyncCounters {
+	return control.SyncCounters{
+		RecordsSent: s.SentFull + s.SentShort + s.SentDeletes, FullSent: s.SentFull, DeletesSent: s.SentDeletes,
+		RecordsRcvd: s.ReceivedFull + s.ReceivedShort + s.ReceivedDeletes, DeletesRcvd: s.ReceivedDeletes,
+		DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams, DatagramsLost: s.LostDatagrams,
+		BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, Sessions: s.Sessions,
+		Dropped: map[string]uint64{"short": s.RefusedShort, "version": s.RefusedVersion, "seal": s.RefusedSeal,
+			"checksum": s.RefusedChecksum, "session": s.RefusedSession, "replay": s.RefusedReplay,
+			"hello": s.RefusedHello, "record": s.RefusedRecord, "reflected": s.RefusedReflected,
+			"unknown_record": s.SkippedRecords, "broken_base": s.BrokenBase, "features": s.Features},
+	}
+}
+
+func addCounters(sum *control.SyncCounters, c control.SyncCounters) {
+	sum.RecordsSent += c.RecordsSent
+	sum.RecordsRcvd += c.RecordsRcvd
+	sum.FullSent += c.FullSent
+	sum.DeletesSent += c.DeletesSent
+	sum.DeletesRcvd += c.DeletesRcvd
+	sum.DatagramsSent += c.DatagramsSent
+	sum.DatagramsRcvd += c.DatagramsRcvd
+	sum.DatagramsLost += c.DatagramsLost
+	sum.BytesSent += c.BytesSent
+	sum.BytesRcvd += c.BytesRcvd
+	sum.Sessions += c.Sessions
+	if sum.Dropped == nil {
+		sum.Dropped = map[string]uint64{}
+	}
+	for why, n := range c.Dropped {
+		sum.Dropped[why] += n
+	}
+}
