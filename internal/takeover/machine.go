@@ -160,7 +160,7 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvPeerDown:
 		*m.peer(ev.Peer) = peer{}
 	case EvPeerState:
-		m.peer(ev.Peer).state = ev.State
+		m.heard(ev.Peer, ev.State)
 	case EvView:
 		m.peer(ev.Peer).view = ev.On
 	case EvDrained:
@@ -211,6 +211,25 @@ func (m *Machine) promote(now int64, cause string) {
 	m.do(Action{Kind: ActFenced})
 	m.rush()
 	m.note("takeover: " + cause)
+}
+
+// heard takes a peer's word. An Active that says it no longer is one has
+// stopped its adverts and hands over to nobody (its interface went down, or its
+// election ended): whoever may succeeds it now, not at the end of a timer.
+func (m *Machine) heard(id PeerID, s State) {
+	p := m.peer(id)
+	released := p.state.Role == RoleActive && s.Role == RoleBackup
+	p.state = s
+	if !released || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone {
+		return
+	}
+	for _, p := range m.peers {
+		if p.up && p.state.Role == RoleActive {
+			return
+		}
+	}
+	m.note("the Active released the role")
+	m.do(Action{Kind: ActTakeOver})
 }
 
 // rush asks for a commit of everything. Only what is reported after it counts.

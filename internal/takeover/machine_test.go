@@ -127,6 +127,14 @@ func TestOrder(t *testing.T) {
 			{1, peerIs(RoleBackup, PhaseNone, 0), ""},
 			{1, Event{Kind: EvStop}, "say Active offer complete=true"},
 			{3 * time.Second, Event{Kind: EvTick}, "note hand-over given up at phase offer,stop election,say Active none complete=true"}},
+		"an Active that releases the role is succeeded at once": {up, view,
+			{0, peerIs(RoleActive, PhaseNone, 0), ""},
+			{1, peerIs(RoleBackup, PhaseNone, 0), "note the Active released the role,take over"},
+			{2, peerIs(RoleBackup, PhaseNone, 0), ""}},
+		"not when another peer has the role": {up, view, {0, Event{Kind: EvPeerUp, Peer: 2}, ""},
+			{0, peerIs(RoleActive, PhaseNone, 0), ""},
+			{0, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive}}, ""},
+			{1, peerIs(RoleBackup, PhaseNone, 0), ""}},
 		"a Backup stops at once": {up, {1, Event{Kind: EvStop}, "stop election"}},
 	} {
 		t.Run(name, func(t *testing.T) {
