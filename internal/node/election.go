@@ -145,6 +145,9 @@ func (e *election) changed(v adverts.Changed) {
 	e.mu.Lock()
 	s := e.set(v.Set)
 	s.Role, s.Since, s.Reason = v.To.String(), time.Now(), v.Reason
+	if v.From == vrrp.Initialize && v.To == vrrp.Backup {
+		s.Reason = "started, or a fault is over"
+	}
 	if v.To != vrrp.Backup {
 		s.Waiting = ""
 	}

@@ -168,7 +168,7 @@ func (d *daemon) holdDeath() (hold time.Duration) {
 func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 	r.runner = takeover.NewRunner(takeover.Config{
 		Set:      d.election.followed,
-		Timing:   takeover.Timing{FenceLimit: d.cfg.Sync.FenceLimit},
+		Timing:   takeover.Timing{FenceLimit: d.cfg.Sync.FenceLimit, Alone: d.alone()},
 		Epoch:    func() uint32 { return rand.Uint32() | 1 },
 		Now:      monotonic,
 		Election: d.election,
@@ -184,6 +184,14 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 	r.runner.SetCommitter(r.commit)
 	r.replica.runner, r.replica.commit, d.election.runner = r.runner, r.commit, r.runner
 	d.tasks = append(d.tasks, r.runner, r.commit)
+}
+
+// alone is how long a preemption waits for a peer where none is configured.
+func (d *daemon) alone() time.Duration {
+	if len(d.cfg.Sync.Links[0].Peer) > 0 {
+		return 0
+	}
+	return 10 * time.Second
 }
 
 func (d *daemon) openLink(r *replication) {

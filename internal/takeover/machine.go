@@ -78,6 +78,11 @@ type Timing struct {
 	HandOver   time.Duration // how long one phase of a hand-over may take (2 s)
 	Taken      time.Duration // how long the giver keeps its addresses after Go (100 ms)
 	Retry      time.Duration // pause after a hand-over that failed (1 s)
+
+	// Alone is after how long a due preemption no longer waits for a tandem
+	// peer when none is configured and none was ever heard: the Active may be
+	// another program. 0: it always waits.
+	Alone time.Duration
 }
 
 func (t *Timing) setDefaults() {
@@ -119,7 +124,8 @@ type Machine struct {
 
 	stage     stage
 	peers     map[PeerID]*peer
-	preempt   bool // a preemption is due
+	preempt   bool  // a preemption is due
+	due       int64 // since when
 	drained   bool
 	committed bool
 	released  bool // own flows have lost their owner and still stand
@@ -154,7 +160,7 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvAddressesOut:
 		m.addressesOut()
 	case EvPreemptDue:
-		m.preempt = ev.On
+		m.preempt, m.due = ev.On, now
 	case EvPeerUp:
 		m.peer(ev.Peer).up = true
 	case EvPeerDown:
@@ -186,6 +192,7 @@ func (m *Machine) NextDeadline() (d int64) {
 	sooner(m.hand.deadline, m.hand.phase != PhaseNone)
 	sooner(m.hand.retryAt, m.hand.phase == PhaseNone && m.preempt && m.stage == stageBackup)
 	sooner(m.fenceUntil, m.fenced())
+	sooner(m.due+int64(m.timing.Alone), m.alone())
 	return d
 }
 
@@ -241,10 +248,24 @@ func (m *Machine) rush() {
 // settle does what the facts allow, whatever event brought them.
 func (m *Machine) settle(now int64) {
 	m.settleHandOver(now)
+	m.settleAlone(now)
 	m.settleFence(now)
 	m.settleStop()
 	m.settleReleased()
 	m.say()
+}
+
+// alone says whether a due preemption waits for a peer that may not exist.
+func (m *Machine) alone() bool {
+	return m.preempt && m.stage == stageBackup && m.timing.Alone != 0 && len(m.peers) == 0
+}
+
+func (m *Machine) settleAlone(now int64) {
+	if m.alone() && now >= m.due+int64(m.timing.Alone) {
+		m.due = now // ask again, later, if the election refuses
+		m.note("no tandem peer was ever heard: preempting without a copy")
+		m.do(Action{Kind: ActTakeOver})
+	}
 }
 
 // settleFence takes the fence down when the kernel table is whole, or when its

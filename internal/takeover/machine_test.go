@@ -135,10 +135,19 @@ func TestOrder(t *testing.T) {
 			{0, peerIs(RoleActive, PhaseNone, 0), ""},
 			{0, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive}}, ""},
 			{1, peerIs(RoleBackup, PhaseNone, 0), ""}},
+		"a preemption does not wait for a peer that was never heard": {
+			{0, Event{Kind: EvPreemptDue, On: true}, "say Backup none complete=false"},
+			{9 * time.Second, Event{Kind: EvTick}, ""},
+			{10 * time.Second, Event{Kind: EvTick}, "note no tandem peer was ever heard: preempting without a copy,take over"},
+			{11 * time.Second, Event{Kind: EvTick}, ""}},
+		"a preemption waits for ever for a peer that was heard once": {up,
+			{0, Event{Kind: EvPreemptDue, On: true}, ""},
+			{0, Event{Kind: EvPeerDown, Peer: 1}, ""},
+			{time.Hour, Event{Kind: EvTick}, ""}},
 		"a Backup stops at once": {up, {1, Event{Kind: EvStop}, "stop election"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := NewMachine(Timing{}, fixedEpoch)
+			m := NewMachine(Timing{Alone: 10 * time.Second}, fixedEpoch)
 			for i, s := range steps {
 				var want []string
 				if s.want != "" {
