@@ -88,7 +88,8 @@ type stage struct {
 	setup   *setup
 	ports   []stagePort
 	sets    []stageSet
-	refresh int64 // next
+	refresh int64             // next
+	restore map[string]func() // by interface: undo of vip.KeepSecondaries, at the end
 	ending  bool
 }
 
@@ -106,6 +107,7 @@ func newStage(c *clock, wake int, s *setup, ports []string) (*stage, error) {
 		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
 		done:  make(chan struct{}),
 		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{},
+		restore: map[string]func(){},
 	}
 	for _, name := range ports {
 		st.ports = append(st.ports, stagePort{name: name, rx: -1, reason: reasonStarting})
@@ -166,6 +168,9 @@ func (st *stage) run() {
 		st.obey()
 		st.look()
 		st.work(st.clock.now())
+	}
+	for _, undo := range st.restore {
+		undo()
 	}
 	st.watch.Close()
 	st.conn.Close()

@@ -97,6 +97,13 @@ func (st *stage) plan(ss *stageSet) {
 		v := &ss.virtual[i]
 		l := st.links[v.iface]
 		ss.addrs[i] = vip.Address{Prefix: vip.Plan(v.prefix, st.own[l.Index]), IfIndex: l.Index}
+		if p := ss.addrs[i].Prefix; p.Addr().Is4() && !p.IsSingleIP() && st.restore[v.iface] == nil {
+			restore, err := vip.KeepSecondaries(v.iface)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "adverts:", err)
+			}
+			st.restore[v.iface] = restore
+		}
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/tandem-ha/tandem/loader"
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -356,4 +358,21 @@ func TestFrozenBackup(t *testing.T) {
 		syscall.Kill(b.PID(), syscall.SIGCONT)
 		none[Promoting](b, 200*ms)
 	}
+}
+
+// silentRing is a ring that nobody writes to.
+func (l *lab) silentRing() *os.File {
+	l.t.Helper()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "silent", Type: ebpf.RingBuf, MaxEntries: 1 << 16})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { m.Close() })
+	fd, err := syscall.Dup(m.FD())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "ring")
+	l.t.Cleanup(func() { f.Close() })
+	return f
 }
