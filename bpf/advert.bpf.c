@@ -96,11 +96,17 @@ static __always_inline void copy(struct __sk_buff *skb, struct found *f, __u32 m
 	}
 	r->family = f->family;
 	r->ttl = f->ttl;
-	if (len < 1 || len > max ||
-	    bpf_skb_load_bytes_relative(skb, f->offset, r + 1, len, BPF_HDR_START_NET)) {
-		len = 0; /* told as empty, so that user space counts it with its source */
-		n->malformed++;
+	/* The verifier of 6.1 learns nothing from "not zero": 0..max-1, then one more. */
+	len--;
+	if (len < max) {
+		barrier_var(len);
+		len++;
+		if (bpf_skb_load_bytes_relative(skb, f->offset, r + 1, len, BPF_HDR_START_NET))
+			len = 0;
+	} else {
+		len = 0;
 	}
+	n->malformed += !len; /* told as empty, so that user space counts it with its source */
 	r->len = len;
 	n->copied++;
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);

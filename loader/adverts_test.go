@@ -45,53 +45,56 @@ func (l *lab) multicast(ttl int, pdus ...[]byte) {
 
 func TestAdverts(t *testing.T) {
 	for _, rung := range modes {
-		t.Run(rung, func(t *testing.T) {
-			l := newLab(t)
-			var a *Adverts
-			l.in(l.router, func() {
-				var err error
-				if a, err = openAdverts([]string{"in"}, logger(t), rung); err != nil {
-					t.Error(err)
-				}
-			})
-			defer func() {
-				if err := a.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
-			file, err := a.Ring()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer file.Close()
-			ring, err := maps.OpenRing(int(file.Fd()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ring.Close()
+		t.Run(rung, func(t *testing.T) { testAdverts(t, newLab(t), rung) })
+	}
+}
 
-			begin := Now()
-			small, large := advert(12), advert(8+4*255)
-			l.multicast(255, small, large)
-			l.multicast(7, small)
-			got := readAdverts(t, ring, 3)
-			end := Now()
-			index := uint32(0)
-			l.in(l.router, func() { index = uint32(device(t, "in").Attrs().Index) })
-			for i, want := range []struct {
-				ttl     uint8
-				payload []byte
-			}{{255, small}, {255, large}, {7, small}} {
-				g := got[i]
-				if g.TTL != want.ttl || !bytes.Equal(g.Payload, want.payload) || g.IfIndex != index ||
-					g.Src != netip.MustParseAddr("10.1.0.2") || g.Dst != netip.MustParseAddr("224.0.0.18") || g.At < begin || g.At > end {
-					t.Errorf("advert %d: %+v", i, g)
-				}
-			}
-			if s := a.Stats(); s.Copied != 3 || s.Full != 0 || s.Malformed != 0 {
-				t.Errorf("stats: %+v", s)
-			}
-		})
+// testAdverts: what the client sends stands in the ring, unchanged.
+func testAdverts(t *testing.T, l *lab, rung string) {
+	t.Helper()
+	var a *Adverts
+	l.in(l.router, func() {
+		var err error
+		if a, err = openAdverts([]string{"in"}, logger(t), rung); err != nil {
+			t.Error(err)
+		}
+	})
+	defer func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file, err := a.Ring()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ring, err := maps.OpenRing(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+
+	begin := Now()
+	small, large := advert(12), advert(8+4*255)
+	l.multicast(255, small, large)
+	l.multicast(7, small)
+	got := readAdverts(t, ring, 3)
+	end := Now()
+	index := uint32(0)
+	l.in(l.router, func() { index = uint32(device(t, "in").Attrs().Index) })
+	for i, want := range []struct {
+		ttl     uint8
+		payload []byte
+	}{{255, small}, {255, large}, {7, small}} {
+		g := got[i]
+		if g.TTL != want.ttl || !bytes.Equal(g.Payload, want.payload) || g.IfIndex != index ||
+			g.Src != netip.MustParseAddr("10.1.0.2") || g.Dst != netip.MustParseAddr("224.0.0.18") || g.At < begin || g.At > end {
+			t.Errorf("advert %d: %+v", i, g)
+		}
+	}
+	if s := a.Stats(); s.Copied != 3 || s.Full != 0 || s.Malformed != 0 {
+		t.Errorf("stats: %+v", s)
 	}
 }
 

@@ -26,7 +26,7 @@ type Link struct {
 
 // Links lists them. It needs no daemon, but CAP_SYS_ADMIN.
 func Links() ([]Link, error) {
-	names, err := interfaceNames()
+	names, err := tcxInterfaces()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -37,19 +37,31 @@ func Links() ([]Link, error) {
 	return append(out, filterLinks()...), nil
 }
 
-func interfaceNames() (map[uint32]string, error) {
+// tcxInterfaces gives the interface of each tcx link of this network namespace.
+// A link itself tells an index, and that may be another namespace's.
+func tcxInterfaces() (map[link.ID]string, error) {
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	names := map[uint32]string{}
+	names := map[link.ID]string{}
 	for _, l := range links {
-		names[uint32(l.Attrs().Index)] = l.Attrs().Name
+		for _, at := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
+			r, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: at})
+			if err != nil {
+				break // no tcx (6.6)
+			}
+			for _, p := range r.Programs {
+				if id, ok := p.LinkID(); ok {
+					names[id] = l.Attrs().Name
+				}
+			}
+		}
 	}
 	return names, nil
 }
 
-func bpfLinks(names map[uint32]string) ([]Link, error) {
+func bpfLinks(names map[link.ID]string) ([]Link, error) {
 	out := []Link{}
 	it := &link.Iterator{}
 	defer it.Close()
@@ -86,13 +98,13 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-func describeLink(info *link.Info, name string, names map[uint32]string) Link {
+func describeLink(info *link.Info, name string, names map[link.ID]string) Link {
 	l := Link{ID: uint32(info.ID), Program: uint32(info.Program), Name: name, Type: "other"}
 	switch info.Type {
 	case link.TCXType:
 		l.Type, l.Hook = rungTCX, "tc-ingress"
 		if tcx := info.TCX(); tcx != nil {
-			l.Interface = names[tcx.Ifindex]
+			l.Interface = names[info.ID]
 			if ebpf.AttachType(tcx.AttachType) == ebpf.AttachTCXEgress {
 				l.Hook = "tc-egress"
 			}

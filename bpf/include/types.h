@@ -22,6 +22,7 @@ typedef _Bool bool;
 
 #define READ_ONCE(x) (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+#define barrier_var(v) asm volatile("" : "+r"(v))
 #define ntohs(x) ((__u16)__builtin_bswap16(x))
 #define htons(x) ntohs(x)
 #define htonl(x) ((__u32)__builtin_bswap32(x))

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build vm
+
+package loader
+
+import (
+	"net"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// These run under Linux 6.1 (test/vm) and have no ip, nft or conntrack tool.
+
+// link61 adds a link and sets it up with addresses.
+func link61(t *testing.T, l netlink.Link, prefixes ...string) netlink.Link {
+	t.Helper()
+	if err := netlink.LinkAdd(l); err != nil {
+		t.Errorf("add %s: %v", l.Attrs().Name, err)
+		return l
+	}
+	return up61(t, l.Attrs().Name, prefixes...)
+}
+
+func up61(t *testing.T, name string, prefixes ...string) netlink.Link {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		t.Errorf("find %s: %v", name, err)
+		return nil
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		t.Errorf("set %s up: %v", name, err)
+	}
+	for _, p := range prefixes {
+		a, err := netlink.ParseAddr(p)
+		if err == nil {
+			err = netlink.AddrAdd(l, a)
+		}
+		if err != nil {
+			t.Errorf("add %s to %s: %v", p, name, err)
+		}
+	}
+	return l
+}
+
+func veth61(t *testing.T, name, peer string, to netns.NsHandle) {
+	t.Helper()
+	link61(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer, PeerNamespace: netlink.NsFd(to)})
+}
+
+func route61(t *testing.T, gateway string) {
+	t.Helper()
+	if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}); err != nil {
+		t.Errorf("add default route: %v", err)
+	}
+}
+
+// lab61 is the lab without tools and without NAT; its out port is a VLAN on a
+// bond.
+//
+//	client 10.1.0.2 --- in [router] bond0.7 - bond0 - port0 --- eth0.7 10.2.0.2 server
+func lab61(t *testing.T) *lab {
+	t.Helper()
+	l := &lab{t: t, client: newNS61(t), router: newNS61(t), server: newNS61(t)}
+	l.in(l.router, func() {
+		veth61(t, "in", "eth0", l.client)
+		up61(t, "in", "10.1.0.1/24")
+		bond := netlink.NewLinkBond(netlink.LinkAttrs{Name: "bond0"})
+		bond.Mode = netlink.BOND_MODE_ACTIVE_BACKUP
+		bond.Miimon = 10
+		b := link61(t, bond)
+		for i, name := range []string{"port0", "port1"} {
+			v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth" + string(rune('0'+i)), PeerNamespace: netlink.NsFd(l.server)}
+			if err := netlink.LinkAdd(v); err != nil {
+				t.Error(err)
+			}
+			if err := netlink.LinkSetMaster(v, b); err != nil {
+				t.Errorf("enslave %s: %v", name, err)
+			}
+			up61(t, name)
+		}
+		link61(t, &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "bond0.7", ParentIndex: b.Attrs().Index}, VlanId: 7}, "10.2.0.1/24")
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+			t.Error(err)
+		}
+		track61(t)
+	})
+	l.in(l.client, func() { up61(t, "eth0", "10.1.0.2/24"); route61(t, "10.1.0.1") })
+	l.in(l.server, func() {
+		up61(t, "eth1")
+		e := up61(t, "eth0")
+		link61(t, &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.7", ParentIndex: e.Attrs().Index}, VlanId: 7}, "10.2.0.2/24")
+		route61(t, "10.2.0.1")
+	})
+	return l
+}
+
+func newNS61(t *testing.T) (ns netns.NsHandle) {
+	t.Helper()
+	onThread(t, func() {
+		var err error
+		if ns, err = netns.New(); err != nil {
+			t.Error(err)
+			return
+		}
+		up61(t, "lo")
+	})
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+// track61 makes a ruleset need conntrack.
+func track61(t *testing.T) {
+	t.Helper()
+	c, err := nftables.New()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	table := c.AddTable(&nftables.Table{Name: "lab", Family: nftables.TableFamilyINet})
+	chain := c.AddChain(&nftables.Chain{Name: "f", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}}})
+	if err := c.Flush(); err != nil {
+		t.Errorf("nftables: %v", err)
+	}
+}
+
+// TestVMVLANOnBond: on 6.1 every program loads and attaches by clsact, flows of
+// a VLAN on a bond are copied once, and the fence at TC holds.
+func TestVMVLANOnBond(t *testing.T) {
+	l := lab61(t)
+	l.serve(80)
+	c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy()})
+	if rung, why := c.Mode(); rung != rungClsact {
+		t.Errorf("rung %q (%s), want clsact", rung, why)
+	}
+	if c.fast {
+		t.Error("direct reads on 6.1: is this 6.1?")
+	}
+	if got, want := c.Stats().Interfaces, []string{"bond0", "bond0.7", "in"}; !slices.Equal(got, want) {
+		t.Errorf("captured %v, want %v", got, want)
+	}
+	conn := l.dial("udp", "10.2.0.2:80")
+	for range 5 {
+		exchange(t, conn)
+	}
+	sink.find(t, "UDP told", func(e *entry) bool { return e.told > 0 })
+	tcp := l.dial("tcp", "10.2.0.2:80")
+	e := sink.find(t, "ASSURED told", func(e *entry) bool { return e.flow.Status&conntrack.Assured != 0 && e.flow.Proto == 6 })
+	if e.flow.TCP.State != conntrack.TCPEstablished || e.flow.Timeout < 400_000 || e.flow.Orig.DstPort != 80 {
+		t.Errorf("content: %+v", e.flow)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if s := c.Stats(); s.Packets.Told != 2 || s.Packets.Full != 0 {
+		t.Errorf("two flows were told %d times: %+v", s.Packets.Told, s.Packets)
+	}
+
+	var f *Fence
+	l.in(l.router, func() {
+		var err error
+		if f, err = OpenFence(logger(t)); err != nil {
+			t.Error(err)
+		}
+	})
+	defer f.Close()
+	if f.Kind() != rungClsact {
+		t.Errorf("fence is %q, want clsact", f.Kind())
+	}
+	f.Up(300 * time.Millisecond)
+	exchange(t, tcp)
+	begin := time.Now()
+	late := l.dial("udp", "10.2.0.2:80")
+	for tryExchange(late, 20*time.Millisecond) != nil && time.Since(begin) < 5*time.Second {
+	}
+	if d := time.Since(begin); d < 100*time.Millisecond || d > 4*time.Second {
+		t.Errorf("a new flow passed the fence after %v", d)
+	}
+	if s := f.Stats(); s.DroppedNew == 0 || s.PassedKnown == 0 {
+		t.Errorf("stats: %+v", s)
+	}
+	l.in(l.router, func() {
+		links, err := Links()
+		if err != nil {
+			t.Error(err)
+		}
+		count := 0
+		for _, lk := range links {
+			if lk.Type == rungClsact {
+				count++
+			}
+		}
+		if count != 6 { // three interfaces, egress and ingress
+			t.Errorf("%d filters are listed, want 6: %+v", count, links)
+		}
+	})
+}
+
+// TestVMAdverts: adverts by clsact, with kernel time.
+func TestVMAdverts(t *testing.T) {
+	l := lab61(t)
+	testAdverts(t, l, "")
+}
+
+// TestVMFeatures says what 6.1 has.
+func TestVMFeatures(t *testing.T) {
+	want := map[string]bool{
+		"btf": true, "ctnetlink": true, "ring-buffer": true, "capture-tc": true, "direct-reads": false,
+		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "fence-tc": true,
+	}
+	for _, f := range Features() {
+		if f.OK != want[f.Name] || f.Detail == "" || f.Needs == "" {
+			t.Errorf("%+v, want %v", f, want[f.Name])
+		}
+	}
+}
