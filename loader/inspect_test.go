@@ -66,7 +66,9 @@ func inspected(t *testing.T, flow uint32) {
 	if err != nil {
 		t.Error(err)
 	}
-	if !slices.ContainsFunc(listed, func(m Map) bool { return m.Name == "tandem_cells" && m.Program == "tandem_flow" && m.Entries >= minSets }) {
+	if !slices.ContainsFunc(listed, func(m Map) bool {
+		return m.Name == "tandem_cells" && m.Program == "tandem_flow" && m.Entries >= minSets
+	}) {
 		t.Errorf("maps: %+v", listed)
 	}
 	for _, name := range []string{"tandem_packets", "tandem_cells"} {
