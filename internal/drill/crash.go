@@ -43,6 +43,9 @@ var ErrFailed = errors.New("the drill failed")
 // GapSlack is what the p99 gap may exceed Active_Down_Interval by (issue 2).
 const GapSlack = 50 * time.Millisecond
 
+// dwell is how long a change is watched after its takeover, at least.
+const dwell = 3 * time.Second
+
 // crash is one run of the drill.
 type crash struct {
 	*progress
@@ -157,7 +160,11 @@ func (c *crash) connect(ctx context.Context) (err error) {
 // settle speaks on every flow once more, so that what follows starts from
 // flows that live: UDP flows are ASSURED from then on.
 func (c *crash) settle(ctx context.Context) error {
-	time.Sleep(2 * time.Second) // nf_conntrack_udp: a stream is one that lasts 2 s
+	select { // nf_conntrack_udp: a stream is one that lasts 2 s
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(2 * time.Second):
+	}
 	c.load.SpeakIdle(2 * time.Second)
 	spoken, err := c.crowd.Exchange(ctx, 10*time.Second)
 	if err != nil {
@@ -220,6 +227,10 @@ func (c *crash) observe(ctx context.Context, ch *change, at int64, winner *netla
 		ch.trouble = err.Error()
 	} else {
 		c.say("%s is Active", winner.Name)
+	}
+	select { // what breaks late, by a deletion or a stale window, must show too
+	case <-ctx.Done():
+	case <-time.After(dwell):
 	}
 	c.load.AwaitHealthy(ctx, 10*time.Second)
 	c.load.SpeakIdle(5 * time.Second)

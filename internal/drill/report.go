@@ -52,6 +52,10 @@ func (c *crash) begin(title string) *change {
 	return ch
 }
 
+// outage is how long no packet of any flow must come to be called one: the flows
+// together send some thousand a second.
+const outage = 50 * time.Millisecond
+
 // finish puts the timeline together: what the endpoints saw, and what the
 // daemon says of its takeover, on one clock.
 func (ch *change) finish(r load.Report, w netlab.WireStats, s *control.Status) {
@@ -60,9 +64,9 @@ func (ch *change) finish(r load.Report, w netlab.WireStats, s *control.Status) {
 		ch.line = append(ch.line, moment{time.Duration(at - ch.at), fmt.Sprintf(format, args...)})
 	}
 	add(ch.at, "%s", ch.title)
-	if r.Silence.To != 0 {
-		add(r.Silence.From, "last packet before the longest silence")
-		add(r.Silence.To, "first packet after it (%.1f ms)", float64(r.Silence.Length())/1e6)
+	if r.Silence.Length() > outage {
+		add(r.Silence.From, "last packet")
+		add(r.Silence.To, "first packet after, %.1f ms after the last", float64(r.Silence.Length())/1e6)
 	}
 	if t := s.Last; t != nil {
 		start := t.Start.UnixNano() - wallOffset()
@@ -80,8 +84,20 @@ func (ch *change) finish(r load.Report, w netlab.WireStats, s *control.Status) {
 	slices.SortStableFunc(ch.line, func(a, b moment) int { return int(a.after - b.after) })
 }
 
-// wallOffset is CLOCK_REALTIME minus CLOCK_MONOTONIC.
-func wallOffset() int64 { return time.Now().UnixNano() - netlab.Now() }
+// wallOffset is CLOCK_REALTIME minus CLOCK_MONOTONIC; of several readings the
+// tightest counts, since we may be off the processor between two clocks.
+func wallOffset() (offset int64) {
+	best := int64(1 << 62)
+	for range 8 {
+		before := netlab.Now()
+		wall := time.Now().UnixNano()
+		after := netlab.Now()
+		if after-before < best {
+			best, offset = after-before, wall-(before+after)/2
+		}
+	}
+	return offset
+}
 
 // tell prints a change.
 func (p *progress) tell(ch *change) {
@@ -92,6 +108,9 @@ func (p *progress) tell(ch *change) {
 		fmt.Fprintf(p.out, "          %+9.1f ms  %s\n", float64(m.after)/1e6, m.what)
 	}
 	r := &ch.load
+	if r.Silence.Length() <= outage {
+		fmt.Fprintf(p.out, "          no outage: the longest time without any packet was %.1f ms\n", float64(r.Silence.Length())/1e6)
+	}
 	fmt.Fprintf(p.out, "          TCP broken %d of %d, UDP silent %d of %d, further flows %d of %d (%.1f s, %d passes)\n",
 		len(r.TCPBroken), r.TCP, len(r.UDPSilent), r.UDP, ch.crowd.Answered, ch.crowd.Of, ch.crowd.Took.Seconds(), ch.crowd.Passes)
 	fmt.Fprintf(p.out, "          gap per UDP flow %s; conversation %s; bulk %s\n", r.UDPGap, r.SteadyGap, r.BulkGap)

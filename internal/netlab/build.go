@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -114,6 +115,9 @@ func (l *Lab) host(role, sw string, addr netip.Prefix, gateway netip.Addr) (*Nam
 	if err == nil && gateway.IsValid() {
 		err = n.nl.RouteAdd(&netlink.Route{Gw: gateway.AsSlice()})
 	}
+	if err == nil {
+		err = errors.Join(n.awaitUp("eth0"), l.Switch.awaitUp(sw+"."+role))
+	}
 	if err != nil {
 		return n, fmt.Errorf("build host %q: %w", n.Name, err)
 	}
@@ -159,6 +163,24 @@ func (l *Lab) cable(sw, station string, n *Namespace, iface string, hw net.Hardw
 	}
 	l.ports.set(p.Attrs().Index, port)
 	return n.setUp(iface, true)
+}
+
+// awaitUp waits until frames pass an interface. The kernel notices a carrier in
+// a work of its own, which queues for the machine's one rtnl lock: on a busy
+// machine that takes a second.
+func (n *Namespace) awaitUp(iface string) error {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		link, err := n.nl.LinkByName(iface)
+		if err != nil {
+			return fmt.Errorf("find %s in %q: %w", iface, n.Name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("wait for %s in %q: it is still %s", iface, n.Name, link.Attrs().OperState)
+		}
+	}
 }
 
 func (n *Namespace) setUp(iface string, up bool) error {

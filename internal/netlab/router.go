@@ -76,6 +76,9 @@ func (r *Router) build() (err error) {
 	if err == nil {
 		err = r.NS.rules(r.lab.opts.NAT)
 	}
+	for i := 0; err == nil && i < r.nets(); i++ {
+		err = r.awaitLink(i)
+	}
 	if err == nil {
 		// Loaded with the rules above: strict windows, loose pick-up as by default.
 		err = r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_tcp_be_liberal", "0"})
@@ -84,6 +87,11 @@ func (r *Router) build() (err error) {
 		return fmt.Errorf("build router %s: %w", r.Name, err)
 	}
 	return nil
+}
+
+// awaitLink waits until both ends of a cable carry frames.
+func (r *Router) awaitLink(i int) error {
+	return errors.Join(r.NS.awaitUp(fmt.Sprintf("eth%d", i)), r.lab.Switch.awaitUp(r.port(routerNets[i].sw)))
 }
 
 // port names the router's port on a switch.
@@ -120,7 +128,9 @@ func (r *Router) PowerOff() (at int64, err error) {
 	}
 	at = Now()
 	for _, p := range dark {
-		err = errors.Join(err, r.lab.Switch.portState(p, brStateDisabled))
+		if e := r.lab.Switch.portState(p, brStateDisabled); !errors.Is(e, unix.ENETDOWN) { // dark already
+			err = errors.Join(err, e)
+		}
 	}
 	kill(pids)
 	r.off = true
@@ -154,7 +164,11 @@ func (r *Router) PowerOn() error {
 		return err
 	}
 	r.off = false
-	return errors.Join(r.build(), r.farEnd(Sync, true))
+	err := errors.Join(r.build(), r.farEnd(Sync, true))
+	if err == nil && r.lab.Other(r).off {
+		err = r.lab.Switch.setUp(r.port(Sync), false) // nobody at the other end
+	}
+	return err
 }
 
 // farEnd sets the other router's port up or down where the two are joined by a

@@ -49,6 +49,11 @@ func (l *Lab) Station(sw, name string) (*Station, error) {
 			return nil, err
 		}
 	}
+	for _, name := range []string{s.port, s.Iface} {
+		if err := n.awaitUp(name); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 
 	"golang.org/x/net/bpf"
@@ -25,7 +26,8 @@ type Wire struct {
 	sum WireStats
 }
 
-// WireStats is what a Wire has seen.
+// WireStats is what a Wire has seen. What routers say to each other on the sync
+// link is in ByPort only.
 type WireStats struct {
 	RST        int            // TCP segments with RST set, IPv4 and IPv6
 	ICMPErrors int            // ICMP types 3, 4, 11, 12; ICMPv6 types below 128
@@ -111,6 +113,10 @@ func (w *Wire) count(frame []byte, ifindex int) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.sum.ByPort[port]++
+	if strings.HasPrefix(port, Sync) {
+		return // between the routers: a daemon that is not there yet draws "port unreachable"
+	}
 	v4 := frame[12] == 0x08
 	proto := frame[20] // IPv6 next header
 	if v4 {
@@ -121,7 +127,6 @@ func (w *Wire) count(frame []byte, ifindex int) {
 	} else {
 		w.sum.ICMPErrors++
 	}
-	w.sum.ByPort[port]++
 	w.sum.ByMAC[net.HardwareAddr(frame[6:12]).String()]++
 	if len(w.sum.Samples) < 10 && v4 {
 		l4 := 14 + int(frame[14]&15)*4
