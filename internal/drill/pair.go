@@ -43,11 +43,25 @@ func NewPair(lab *netlab.Lab, opts PairOptions) (*Pair, error) {
 	if _, err := os.Stat(opts.Tandem); err != nil {
 		return nil, fmt.Errorf("find the tandem binary: %w", err)
 	}
+	sweepDirs()
 	dir, err := os.MkdirTemp("", lab.Prefix+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make directory for the daemons: %w", err)
 	}
 	return &Pair{Lab: lab, Dir: dir, opts: opts, run: map[*netlab.Router]*netlab.Process{}}, nil
+}
+
+// sweepDirs removes the directories of runs that were killed.
+func sweepDirs() {
+	entries, err := os.ReadDir(os.TempDir())
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() && netlab.Orphaned(e.Name()) {
+			_ = os.RemoveAll(filepath.Join(os.TempDir(), e.Name()))
+		}
+	}
 }
 
 // Start writes a router's configuration and starts its daemon.

@@ -50,10 +50,14 @@ func ownerPID(ns string) (pid int, ok bool) {
 // Sweep removes the namespaces of runs whose process is no more, and kills
 // what still runs in them. It returns the names it removed.
 func Sweep() ([]string, error) {
-	return removeMatching(func(name string) bool {
-		pid, ok := ownerPID(name)
-		return ok && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
-	})
+	return removeMatching(Orphaned)
+}
+
+// Orphaned says whether a name, of a namespace or of a directory that begins
+// with Lab.Prefix and a dash, belongs to a run whose process is no more.
+func Orphaned(name string) bool {
+	pid, ok := ownerPID(name)
+	return ok && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
 // RemoveKept removes a lab that was made with Options.Keep.
