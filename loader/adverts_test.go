@@ -75,12 +75,12 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 	}
 	defer ring.Close()
 
-	begin := Now()
+	begin := now()
 	small, large := advert(12), advert(8+4*255)
 	l.multicast(255, small, large)
 	l.multicast(7, small)
 	got := readAdverts(t, ring, 3)
-	end := Now()
+	end := now()
 	index := uint32(0)
 	l.in(l.router, func() { index = uint32(device(t, "in").Attrs().Index) })
 	for i, want := range []struct {

@@ -123,7 +123,7 @@ func (f *Fence) Up(d time.Duration) {
 		_ = f.ports.sync() // logged there; interfaces that came since
 	}
 	f.up = true
-	f.control.SetDeadline(Now() + d.Nanoseconds())
+	f.control.SetDeadline(now() + d.Nanoseconds())
 }
 
 // Renew lets a fence that is up stay for d from now; after Down it does
@@ -132,7 +132,7 @@ func (f *Fence) Renew(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.up {
-		f.control.SetDeadline(Now() + d.Nanoseconds())
+		f.control.SetDeadline(now() + d.Nanoseconds())
 	}
 }
 
@@ -144,8 +144,8 @@ func (f *Fence) Down() {
 	f.control.SetDeadline(0)
 }
 
-// Now is the kernel's bpf_ktime_get_ns: CLOCK_MONOTONIC.
-func Now() int64 {
+// now is the kernel's bpf_ktime_get_ns: CLOCK_MONOTONIC.
+func now() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic("read CLOCK_MONOTONIC: " + err.Error())

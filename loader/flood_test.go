@@ -164,11 +164,11 @@ func (f *flood) entries() (n int) {
 func settled(c *Capture) Stats {
 	for last := c.Stats(); ; {
 		time.Sleep(100 * time.Millisecond)
-		now := c.Stats()
-		if now.Packets == last.Packets && now.Told == last.Told {
-			return now
+		current := c.Stats()
+		if current.Packets == last.Packets && current.Told == last.Told {
+			return current
 		}
-		last = now
+		last = current
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 	rungClsact = "clsact" // a direct-action filter: goes away when removed
 )
 
-// ErrForeignQdisc says that a qdisc which is not ours leaves no place for a
+// errForeignQdisc says that a qdisc which is not ours leaves no place for a
 // filter. It is never replaced.
 var errForeignQdisc = errors.New("a foreign ingress qdisc leaves no place for clsact: replace it by clsact or use another mode")
 

@@ -298,8 +298,9 @@ func (m *memory) find(t testing.TB, what string, want func(e *entry) bool) entry
 		m.mu.Lock()
 		for _, e := range m.flows {
 			if want(e) {
+				found := *e
 				m.mu.Unlock()
-				return *e
+				return found
 			}
 		}
 		m.mu.Unlock()

@@ -261,3 +261,27 @@ func TestLateInterface(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestForeignIngressQdisc: it holds the place of clsact and is left alone; the
+// other interface is captured.
+func TestForeignIngressQdisc(t *testing.T) {
+	l := newLab(t)
+	ingress := func() *netlink.Ingress {
+		return &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: device(t, "out").Attrs().Index, Parent: netlink.HANDLE_INGRESS}}
+	}
+	l.in(l.router, func() {
+		if err := netlink.QdiscAdd(ingress()); err != nil {
+			t.Error(err)
+		}
+	})
+	c, _ := l.capture(Options{Policy: conntrack.DefaultPolicy(), Mode: rungClsact})
+	if got := c.Stats().Interfaces; len(got) != 1 || got[0] != "in" {
+		t.Errorf("captured %v, want in", got)
+	}
+	l.fence(rungClsact) // ingress has a place there
+	l.in(l.router, func() {
+		if q, _ := netlink.QdiscList(device(t, "out")); hasClsact(q) || len(q) < 2 {
+			t.Errorf("the foreign qdisc was touched: %v", q)
+		}
+	})
+}

@@ -286,6 +286,79 @@ func TestFullRingForgetsNothing(t *testing.T) {
 	}
 }
 
+// TestFloodTakesNoCell: five flows meet in one set of four. One of which
+// nothing is told displaces none; one that is told displaces one.
+func TestFloodTakesNoCell(t *testing.T) {
+	o := Options{Policy: conntrack.DefaultPolicy()}.withDefaults()
+	spec, err := flowSpec(&o, 0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := spec.Maps["tandem_cells"].Copy()
+	cells.MaxEntries = 1
+	shared, err := ebpf.NewMap(cells)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close()
+	var run [5]func() conntrack.Verdict
+	var set [5]func(conntrack.Status)
+	for i := range run {
+		f, one := newForge(t), spec.Copy()
+		one.Maps["tandem_cells"].MaxEntries = 1
+		for name, v := range map[string]any{"test_entry": f.at, "cell_mask": uint32(0)} {
+			if err := one.Variables[name].Set(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: map[string]*ebpf.Map{"tandem_cells": shared}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(coll.Close)
+		ring, err := maps.OpenRing(coll.Maps["tandem_flows"].FD())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ring.Close() })
+		run[i] = func() conntrack.Verdict { _, v := pass(t, coll, ring); return v }
+		set[i] = func(s conntrack.Status) {
+			f.set(&conntrack.Flow{Family: conntrack.IPv4, Proto: 17, Status: conntrack.Confirmed | s})
+		}
+	}
+	told := func() (n int) {
+		for i := range 4 {
+			if run[i]() != conntrack.Ignore {
+				n++
+			}
+		}
+		return n
+	}
+	for i := range 4 {
+		set[i](conntrack.SeenReply)
+	}
+	if n := told(); n != 4 {
+		t.Fatalf("%d of 4 flows told", n)
+	}
+	set[4](0)
+	if v := run[4](); v != conntrack.Ignore {
+		t.Errorf("a young flow was told: %d", v)
+	}
+	if n := told(); n != 0 {
+		t.Errorf("%d flows were told again because of a young one", n)
+	}
+	set[4](conntrack.SeenReply)
+	if v := run[4](); v != conntrack.Replicate {
+		t.Errorf("verdict %d, want told", v)
+	}
+	if v := run[4](); v != conntrack.Ignore {
+		t.Error("a flow that found the set full was told twice")
+	}
+	if n := told(); n == 0 {
+		t.Error("five told flows fit into four cells")
+	}
+}
+
 // BenchmarkFlow is the cost of a packet that leaves early, by way of reading,
 // beside an empty program.
 func BenchmarkFlow(b *testing.B) {
