@@ -13,7 +13,7 @@ import (
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
-var comparable = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+var asValues = cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 
 func TestCodecSymmetry(t *testing.T) {
 	m := message{Type: msgAlarm, Cause: 3, Set: 4, Term: 5, At: -6, Value: 1 << 60, Group: 7, Kind: 8, Flags: 1,
@@ -22,7 +22,7 @@ func TestCodecSymmetry(t *testing.T) {
 	if err := got.parse(m.append(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(m, got, comparable); diff != "" {
+	if diff := cmp.Diff(m, got, asValues); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
 	h := hello{Protocol: 1, Sets: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true}
@@ -36,7 +36,7 @@ func TestCodecSymmetry(t *testing.T) {
 	if err := gotGroup.parse(g.append(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(g, gotGroup, comparable); diff != "" {
+	if diff := cmp.Diff(g, gotGroup, asValues); diff != "" {
 		t.Errorf("group (-want +got):\n%s", diff)
 	}
 }
@@ -159,7 +159,7 @@ func TestSharedMemoryKeepsWhatWasPublished(t *testing.T) {
 	st := s.status(n)
 	want := GroupStatus{Name: "WAN", Set: "MAIN", Interface: "eth1", VRID: 20, State: vrrp.Active, Priority: 200, ActivePriority: 201,
 		Active: netip.MustParseAddr("10.2.0.1"), ActiveInterval: 5, Since: 6, Conflict: true, AddressesIn: true, Counters: c}
-	if diff := cmp.Diff(want, st.Groups[1], comparable); diff != "" {
+	if diff := cmp.Diff(want, st.Groups[1], asValues); diff != "" {
 		t.Errorf("group (-want +got):\n%s", diff)
 	}
 	if got := st.Interfaces[1]; got.Name != "eth1" || got.Counters.Truncated != 1 || got.Counters.ReceiveDropped != 6 {

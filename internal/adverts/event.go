@@ -52,7 +52,8 @@ type Demoting struct {
 }
 
 // AddressesOut says that the set's addresses are gone. It follows each
-// Demoting, also when none had been put in.
+// Demoting, also when none had been put in, unless the set was promoted again
+// before: then the Promoting of the next term follows instead.
 type AddressesOut struct {
 	Set  string
 	Term uint32

@@ -78,16 +78,17 @@ type loop struct {
 
 // port is one interface that carries groups.
 type port struct {
-	name   string
-	rx     int // -1: none
-	dst    unix.SockaddrLinklayer
-	addr   netip.Addr
-	reason reason
-	byVRID [256]uint16 // 1 + group
-	seen   int64       // when rx was last found empty
-	id     uint16      // IP identification
-	index  int32       // interface index
-	count  vrrp.InterfaceCounters
+	name    string
+	rx      int // -1: none
+	dst     unix.SockaddrLinklayer
+	addr    netip.Addr
+	reason  reason
+	byVRID  [256]uint16 // 1 + group
+	seen    int64       // when rx was last found empty
+	id      uint16      // IP identification
+	index   int32       // interface index
+	refused unix.Errno  // by the last send
+	count   vrrp.InterfaceCounters
 }
 
 // set is one vrrp.Set with its gate.

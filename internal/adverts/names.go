@@ -161,11 +161,17 @@ func (n *names) alarmText(m *message) string {
 	case AlarmConflict:
 		return "another Active speaks on " + g.Interface
 	case AlarmSend:
+		if m.Flags&flagOn == 0 {
+			return "adverts leave " + g.Interface + " again"
+		}
 		return "adverts cannot be sent on " + g.Interface + ": " + errnoText(m.Value)
 	case AlarmAddress:
 		a := netip.Prefix{}
 		if i := int(m.Term); i < len(g.Addresses) {
 			a = g.Addresses[i].Prefix
+		}
+		if m.Flags&flagOn == 0 {
+			return "virtual address " + a.String() + " is in"
 		}
 		return "virtual address " + a.String() + ": " + errnoText(m.Value)
 	}

@@ -111,13 +111,26 @@ func (l *loop) send(i int, a vrrp.Action) {
 	sum := s.Advert(a.Member, a.Priority, &l.advert)
 	p.id++
 	l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, p.id)
-	if err := unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, &p.dst); err != nil {
+	err := unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, &p.dst)
+	l.noteSend(i, g, p, err)
+	if err != nil {
 		st.Counters.SendErrors++
 		return
 	}
 	if a.Due != 0 {
 		observe(l.shm.sent(), l.clock.now()-a.Due)
 	}
+}
+
+// noteSend tells when a port begins, or ends, to refuse adverts.
+func (l *loop) noteSend(i, g int, p *port, err error) {
+	errno, _ := err.(unix.Errno)
+	if errno == p.refused {
+		return
+	}
+	p.refused = errno
+	l.tell(message{Type: msgAlarm, Set: uint16(i), Group: uint16(g), Kind: uint8(AlarmSend),
+		Value: int64(errno), Flags: bit(errno != 0), At: l.now})
 }
 
 // source is the group's source address: the configured one, or the

@@ -128,6 +128,25 @@ func TestDriftRepair(t *testing.T) {
 	none[Demoting](a, 200*ms)
 }
 
+// A device that refuses adverts is an alarm, and so is its end.
+func TestSendRefused(t *testing.T) {
+	l := newLab(t)
+	a := l.start(1, Config{Groups: groups(200, 50*ms)})
+	await[AddressesIn](a, "AddressesIn", nil)
+	run(t, "ip", "netns", "exec", l.r[1], "tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "0")
+	e := await(a, "Alarm", func(e Alarm) bool { return e.Kind == AlarmSend })
+	if !e.On || e.Group != "LAN" || !strings.Contains(e.Text, "cannot be sent on eth0") {
+		t.Errorf("alarm: %+v", e)
+	}
+	run(t, "ip", "netns", "exec", l.r[1], "tc", "qdisc", "del", "dev", "eth0", "root")
+	if e := await(a, "Alarm", func(e Alarm) bool { return e.Kind == AlarmSend }); e.On {
+		t.Errorf("alarm: %+v", e)
+	}
+	if n := a.Status().Groups[0].Counters.SendErrors; n == 0 {
+		t.Error("no send error counted")
+	}
+}
+
 // What leaves the wire, by tshark: adverts with the right header and a
 // checksum that it agrees with; announcements of each address, five at once.
 func TestWireByTshark(t *testing.T) {
