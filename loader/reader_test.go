@@ -162,7 +162,14 @@ func TestAuditFindsSilentDeath(t *testing.T) {
 	}
 	silent, late := udpFlow(1), udpFlow(2)
 	silent.Timeout = 1
+	// Without the event extension, as before the first listener: with 2, the
+	// default, a listener in any namespace of the machine counts as one.
+	events := func(v string) {
+		l.in(l.router, func() { run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_events="+v) })
+	}
+	events("0")
 	create(silent)
+	events("2")
 	c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy()})
 	sink.find(t, "seed at start", func(e *entry) bool { return e.seeded == 1 })
 	create(late)
