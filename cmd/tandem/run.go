@@ -11,6 +11,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/config/live"
 	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/node"
 )
 
 func runCommand() *cli.Command {
@@ -40,7 +41,7 @@ func run(ctx *cli.Context) error {
 		}
 	}
 	defer notify(log, "STOPPING=1")
-	return runNode(ctx.Context, cfg, control.Version(), log, func() { notify(log, "READY=1") })
+	return node.Run(ctx.Context, cfg, control.Version(), log, func() { notify(log, "READY=1") })
 }
 
 func notify(log *slog.Logger, state string) {

@@ -23,6 +23,10 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 func TestMain(m *testing.M) {
+	// The daemon starts its child as /proc/self/exe, which here is the test.
+	if len(os.Args) == 2 && os.Args[0] == "/proc/self/exe" && os.Args[1] == "adverts" {
+		os.Exit(mainCode())
+	}
 	testscript.Main(m, map[string]func(){
 		"tandem": main,
 		"within": within,

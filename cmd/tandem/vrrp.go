@@ -60,7 +60,7 @@ func writeGroups(w io.Writer, groups []control.VRRPGroup, now time.Time) {
 func writeGroup(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	fmt.Fprintf(w, "\n%s: VRRP version %d, adverts each %s, Active_Down_Interval %s, %s\n", v.Name, v.Version,
 		millis(v.AdvertMS), millis(v.ActiveDownMS), either(v.Preempt, "preempts", "does not preempt"))
-	if v.ActiveAddress != "" {
+	if v.ActiveAddress != "" && v.Role != control.RoleActive {
 		heard := ""
 		if !v.ActiveHeard.IsZero() {
 			heard = ", " + ago(now.Sub(v.ActiveHeard)) + " ago"
