@@ -78,14 +78,14 @@ func (e *election) take(ev adverts.Event) {
 		e.gate(v.Set, func() { e.runner.Promoting(cause(v), v.At, v.Silence) }, e.Fenced)
 		e.reason(v.Set, cause(v))
 	case adverts.AddressesIn:
-		e.forward(v.Set, takeover.EvAddressesIn, "")
+		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesIn, At: v.At})
 		e.publish(event.Address, v.Set, "virtual addresses are in")
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
-		e.gate(v.Set, func() { e.forward(v.Set, takeover.EvDemoting, v.Cause.String()) }, e.Released)
+		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: v.Cause.String()}) }, e.Released)
 		e.reason(v.Set, v.Cause.String())
 	case adverts.AddressesOut:
-		e.forward(v.Set, takeover.EvAddressesOut, "")
+		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesOut})
 		e.publish(event.Address, v.Set, "virtual addresses are out")
 	case adverts.Changed:
 		e.changed(v)
@@ -108,9 +108,9 @@ func (e *election) gate(set string, machine func(), answer func(string)) {
 	answer(set)
 }
 
-func (e *election) forward(set string, k takeover.EventKind, why string) {
+func (e *election) forward(set string, ev takeover.Event) {
 	if set == e.followed && e.runner != nil {
-		e.runner.Post(takeover.Event{Kind: k, Cause: why})
+		e.runner.Post(ev)
 	}
 }
 

@@ -35,6 +35,7 @@ type Event struct {
 	Peer  PeerID
 	State State
 	On    bool
+	At    int64 // when it happened, for the record; 0: when it was taken
 }
 
 // ActionKind is what is to be done.

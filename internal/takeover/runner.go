@@ -141,6 +141,7 @@ func (r *Runner) carryOut(a Action) {
 	switch a.Kind {
 	case ActFenceUp:
 		r.cfg.Fence.Up(a.D)
+		r.fenceIsUp()
 	case ActFenceRenew:
 		r.cfg.Fence.Renew(a.D)
 	case ActFenceDown:
@@ -205,16 +206,26 @@ func (r *Runner) observe(ev Event) {
 			*at = now
 		}
 	}
-	if rec.FenceUp == 0 {
-		r.before = r.committedSoFar()
+	if ev.Kind == EvAddressesIn && ev.At != 0 {
+		rec.AddressesIn = ev.At
 	}
-	mark(&rec.FenceUp, true)
 	mark(&rec.AddressesIn, ev.Kind == EvAddressesIn)
 	mark(&rec.Committed, m.committed)
 	if !m.fenced() && rec.FenceDown == 0 {
 		rec.FenceDown, rec.Flows = now, r.committedSoFar()-r.before
 	}
 	r.fence = m.fenced()
+}
+
+// fenceIsUp marks the moment in the record of a takeover; the fence of a yield
+// finds it marked already.
+func (r *Runner) fenceIsUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.records); n > 0 && r.records[n-1].FenceUp == 0 {
+		r.records[n-1].FenceUp = r.cfg.Now()
+		r.before = r.committedSoFar()
+	}
 }
 
 func (r *Runner) committedSoFar() uint64 {
