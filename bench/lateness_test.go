@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "spin" {
-		for { //nolint:staticcheck // a busy loop is what it is for
+		//lint:ignore SA5002 a busy loop is what it is for
+		for {
 		}
 	}
 	os.Exit(m.Run())

@@ -42,8 +42,6 @@ type packet struct {
 	pdu               []byte
 }
 
-const interval = 100 * ms
-
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)), now: start, oneWay: map[[3]int]bool{}}
 	segments := rapid.IntRange(1, 2).Draw(t, "segments")

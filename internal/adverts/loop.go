@@ -67,6 +67,7 @@ type loop struct {
 	limits   string
 
 	now    int64 // of this turn
+	inbox  [messageSize]byte
 	out    []byte
 	packet []byte
 	advert vrrp.Advert

@@ -177,9 +177,8 @@ func (l *loop) order(o order) { l.stage.order(o) }
 
 // readSocket reads the daemon's messages; its end is ours.
 func (l *loop) readSocket() {
-	var buf [messageSize]byte
 	for {
-		n, err := unix.Read(l.sock, buf[:])
+		n, err := unix.Read(l.sock, l.inbox[:])
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -190,7 +189,7 @@ func (l *loop) readSocket() {
 			return
 		}
 		var m message
-		if m.parse(buf[:n]) == nil && int(m.Set) < len(l.sets) {
+		if m.parse(l.inbox[:n]) == nil && int(m.Set) < len(l.sets) {
 			l.obey(&m)
 		}
 	}
