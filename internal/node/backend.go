@@ -44,6 +44,7 @@ func (b *backend) Status() control.Status {
 	s.Fence = b.fence(rs)
 	s.Last = timeline(d.election.followed, rs)
 	s.Alarms = append(s.Alarms, b.linkAlarms(s.Sync)...)
+	s.Alarms = append(s.Alarms, b.tableAlarm(s.Sync, table)...)
 	slices.SortFunc(s.Alarms, func(x, y control.Alarm) int { return x.Since.Compare(y.Since) })
 	return s
 }
@@ -104,6 +105,7 @@ func (b *backend) VRRP() []control.VRRPGroup {
 		v := configuredGroup(g)
 		if s, ok := live[g.Name]; ok {
 			fillGroup(&v, s)
+			v.Counters.ReleasedActive = b.d.election.released(v.Set)
 		}
 		out = append(out, v)
 	}
@@ -214,6 +216,19 @@ func timeline(set string, rs takeover.Status) *control.Timeline {
 		return 0
 	})
 	return t
+}
+
+// tableAlarm: the copy does not fit the kernel table.
+func (b *backend) tableAlarm(s *control.SyncStatus, t control.KernelTable) []control.Alarm {
+	more := 0
+	for _, p := range s.Peers {
+		more += p.Uncommitted
+	}
+	text, _ := t.Room(more)
+	if text == "" {
+		return nil
+	}
+	return []control.Alarm{{Since: b.d.started, Kind: "table-full", Text: text, About: "kernel table"}}
 }
 
 // linkAlarms are links on which nobody is heard.

@@ -29,6 +29,7 @@ type election struct {
 
 	mu     sync.Mutex
 	term   map[string]uint32 // of the latest promotion, by set
+	gone   map[string]uint64 // times that Active was left, by set
 	sets   map[string]*control.Set
 	alarms map[string]control.Alarm
 	health string // why the child runs without real time, "" when it does
@@ -36,7 +37,7 @@ type election struct {
 }
 
 func newElection(followed string, stream *event.Stream, log *slog.Logger) *election {
-	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{},
+	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{}, gone: map[string]uint64{},
 		sets: map[string]*control.Set{}, alarms: map[string]control.Alarm{}}
 }
 
@@ -82,8 +83,9 @@ func (e *election) take(ev adverts.Event) {
 		e.publish(event.Address, v.Set, "virtual addresses are in")
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
-		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: v.Cause.String()}) }, e.Released)
-		e.reason(v.Set, v.Cause.String())
+		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v)}) }, e.Released)
+		e.reason(v.Set, left(v))
+		e.count(v.Set)
 	case adverts.AddressesOut:
 		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesOut})
 		e.publish(event.Address, v.Set, "virtual addresses are out")
@@ -118,6 +120,18 @@ func (e *election) setTerm(set string, term uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.term[set] = term
+}
+
+func (e *election) count(set string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.gone[set]++
+}
+
+func (e *election) released(set string) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.gone[set]
 }
 
 func (e *election) ready(v adverts.Ready) {
@@ -206,10 +220,39 @@ func (e *election) publish(k event.Kind, subject, text string) {
 	e.stream.Publish(event.Event{Kind: k, Subject: subject, Text: text})
 }
 
-// cause says why a set became Active, as a sentence's end.
+// cause says why a set became Active, as a sentence.
 func cause(v adverts.Promoting) string {
-	if v.Cause == vrrp.CauseTimeout && v.Silence > 0 {
+	switch v.Cause {
+	case vrrp.CauseTimeout:
+		if v.Silence == 0 {
+			return "no Active was heard"
+		}
 		return fmt.Sprintf("the Active was silent for %v", v.Silence.Round(time.Millisecond))
+	case vrrp.CausePriorityZero:
+		return "the Active released the role with priority 0"
+	case vrrp.CauseHandedOver:
+		return "the role was handed over by the peer"
+	case vrrp.CauseOwner:
+		return "it owns the addresses (priority 255)"
+	}
+	return v.Cause.String()
+}
+
+// left says why a set is no longer Active, as a sentence.
+func left(v adverts.Demoting) string {
+	switch v.Cause {
+	case vrrp.CauseHigherPriority:
+		return "a router of higher priority is Active"
+	case vrrp.CauseInterfaceDown:
+		return "an interface of the set went down"
+	case vrrp.CauseHandedOver:
+		return "the role was handed over to the peer"
+	case vrrp.CauseShutdown:
+		return "stopped by the operator"
+	case vrrp.CauseOverslept:
+		return "it slept longer than its peers wait, and another router was Active when it woke"
+	case vrrp.CauseRefused:
+		return "the daemon did not raise the fence in time"
 	}
 	return v.Cause.String()
 }

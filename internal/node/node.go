@@ -213,7 +213,7 @@ func (d *daemon) openCapture(r *replication, port uint32) error {
 		return err
 	}
 	d.undoing(capture.Close)
-	r.capture = capture
+	r.capture, r.replica.forget = capture, capture.Forget
 	d.tasks = append(d.tasks, capture)
 	return nil
 }

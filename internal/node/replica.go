@@ -27,8 +27,9 @@ type replica struct {
 	log    *slog.Logger
 
 	commit  *takeover.Committer
-	drained bool // as last told; under the lock
-	active  bool // under the lock
+	forget  func() // of the capture: every flow is told again
+	drained bool   // as last told; under the lock
+	active  bool   // under the lock
 
 	// Only the committer's goroutine uses these.
 	peers  []*syncproto.Peer
@@ -36,7 +37,13 @@ type replica struct {
 }
 
 // SetActive, SetState, Release, Forget and DropReleased are takeover.Replica.
+//
+// A promotion makes the capture forget what it has told: an entry that was
+// written anew may look like its former life to it, and would stay untold.
 func (r *replica) SetActive(on bool) {
+	if on {
+		r.forget()
+	}
 	r.locked(func(int64) {
 		r.active = on
 		r.node.SetActive(on)

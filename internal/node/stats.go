@@ -61,7 +61,7 @@ func (b *backend) Sync() *control.SyncStatus {
 	n := r.replica.node
 	n.Lock()
 	defer n.Unlock()
-	out.OwnFlows, out.OwnerOf = n.OwnLen(), 0
+	out.OwnFlows, out.OwnerOf = n.OwnLen(), n.Owned()
 	now := monotonic()
 	for i, p := range n.Peers() {
 		sp := b.peer(p, now, &ls)
