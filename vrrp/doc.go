@@ -11,4 +11,5 @@
 //	packet.go    bytes <-> Advert, the receive checks
 //	machine.go   Instance: one virtual router, the state table
 //	syncgroup.go Set: instances that change state together, what callers use
+//	transition.go what a Set does when it changes its state
 package vrrp

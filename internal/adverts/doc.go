@@ -22,8 +22,9 @@
 // announces (stage.go), since everything that takes the rtnl lock may wait
 // for the whole host.
 //
-//	process.go event.go status.go   the daemon's side
+//	process.go event.go status.go names.go   the daemon's side
 //	codec.go shm.go                 what crosses the border
 //	gate.go                         the handshake's machine, pure
-//	main.go loop.go receive*.go send.go stage.go links.go   the child
+//	main.go newloop.go loop.go perform.go receive.go ring.go send.go   the child's first thread
+//	stage.go stageset.go            its second thread
 package adverts

@@ -5,7 +5,6 @@ package adverts
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -98,117 +97,6 @@ type set struct {
 	gate   gate
 	groups []int // by member
 	dirty  bool
-}
-
-func newLoop(sock int, s *setup) (*loop, error) {
-	l := &loop{clock: newClock(), setup: s, sock: sock, out: make([]byte, 0, maxMessage), packet: make([]byte, 0, recvSize)}
-	l.recv = newReceiver(&l.clock)
-	l.onPacket = l.takePacket
-	l.addPorts()
-	l.addSets()
-	f := os.NewFile(uintptr(sock)+1, "tandem-adverts")
-	var err error
-	if l.shm, err = mapShm(f, len(s.groups), len(l.ports)); err != nil {
-		return nil, err
-	}
-	if err := l.open(); err != nil {
-		return nil, err
-	}
-	l.stage, err = newStage(&l.clock, l.wake, s, l.portNames())
-	return l, err
-}
-
-func (l *loop) open() (err error) {
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return fmt.Errorf("open epoll: %w", err)
-	}
-	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
-		return fmt.Errorf("open timer: %w", err)
-	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return fmt.Errorf("open eventfd: %w", err)
-	}
-	if l.sender, err = openSender(); err != nil {
-		return err
-	}
-	for _, w := range []struct {
-		fd   int
-		what int32
-	}{{l.sock, readySocket}, {l.timer, readyTimer}, {l.wake, readyStage}} {
-		if err := l.listen(w.fd, w.what, 0); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *loop) listen(fd int, what int32, port int) error {
-	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: what, Pad: int32(port)}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
-		return fmt.Errorf("watch file %d: %w", fd, err)
-	}
-	return nil
-}
-
-// addPorts makes one port per interface, in the order of first use: the same
-// order as names.interfaces on the daemon's side.
-func (l *loop) addPorts() {
-	for i, g := range l.setup.groups {
-		p := l.portOf(g.Interface)
-		if p < 0 {
-			p = len(l.ports)
-			l.ports = append(l.ports, port{name: g.Interface, rx: -1, reason: reasonStarting})
-		}
-		l.ports[p].byVRID[g.VRID] = uint16(i + 1)
-	}
-}
-
-func (l *loop) portOf(name string) int {
-	for i := range l.ports {
-		if l.ports[i].name == name {
-			return i
-		}
-	}
-	return -1
-}
-
-func (l *loop) portNames() []string {
-	var out []string
-	for i := range l.ports {
-		out = append(out, l.ports[i].name)
-	}
-	return out
-}
-
-func (l *loop) addSets() {
-	l.sets = make([]set, l.setup.Sets)
-	for i, s := range l.setup.setOf {
-		l.sets[s].groups = append(l.sets[s].groups, i)
-	}
-	for i := range l.sets {
-		st := &l.sets[i]
-		var cfg []vrrp.Config
-		for _, g := range st.groups {
-			cfg = append(cfg, machineConfig(&l.setup.groups[g]))
-		}
-		st.Set = vrrp.NewSet(cfg, l.setup.GatePreempt)
-		st.gate = gate{gateTimeout: l.setup.GateTimeout, releaseTimeout: l.setup.ReleaseTimeout}
-		for m := range st.groups {
-			st.SetFault(m, true, 0)
-		}
-		st.dirty = true
-	}
-}
-
-func machineConfig(g *group) vrrp.Config {
-	c := vrrp.Config{
-		Version: g.Version, VRID: g.VRID, Priority: g.Priority, Preempt: g.Preempt,
-		Interval: g.Interval, PreemptDelay: g.PreemptDelay,
-	}
-	for _, a := range g.Addresses {
-		c.Addresses = append(c.Addresses, a.Prefix.Addr().AsSlice()...)
-	}
-	return c
 }
 
 // interrupt ends the loop as msgStop does; from any goroutine.
