@@ -11,8 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/tandem-ha/tandem/bpf"
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/netlab"
+	"github.com/tandem-ha/tandem/maps"
 )
 
 // tandem is the binary under test.
@@ -55,3 +65,116 @@ func buildTandem(path string) error {
 	}
 	return nil
 }
+
+// ask asks a router's daemon, which must answer.
+func ask(t *testing.T, p *drill.Pair, r *netlab.Router) control.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	s, err := p.Client(r).Status(ctx)
+	if err != nil {
+		t.Fatalf("ask %s: %v", r.Name, err)
+	}
+	if s.Sync == nil || len(s.Sync.Peers) != 1 || len(s.Sync.Links) != 1 || s.Capture == nil {
+		t.Fatalf("%s answers without a link, a peer or capture: %+v", r.Name, s)
+	}
+	return s
+}
+
+// flows lists one source of flows of a router's daemon, by original tuple and
+// protocol, with how often each came.
+func flows(t *testing.T, p *drill.Pair, r *netlab.Router, q control.FlowQuery) map[flowKey]int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	out := map[flowKey]int{}
+	err := p.Client(r).Flows(ctx, q, func(f *control.Flow) error {
+		out[flowKey{f.Protocol, f.Original}]++
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("list flows of %s: %v", r.Name, err)
+	}
+	return out
+}
+
+type flowKey struct {
+	protocol string
+	control.Tuple
+}
+
+// eventually asks until it is so, each 10 ms; it returns how long that took.
+func eventually(t *testing.T, limit time.Duration, what string, so func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !so() {
+		if time.Since(began) > limit {
+			t.Fatalf("%s: not within %s", what, limit)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// packets reads the counters of a router's capture program from the kernel,
+// past the daemon that holds them.
+func packets(t *testing.T, p *drill.Pair, r *netlab.Router) bpf.FlowCounters {
+	t.Helper()
+	for id := range heldBy(t, p.Process(r).Process.Pid)["map_id"] {
+		m, err := ebpf.NewMapFromID(ebpf.MapID(id))
+		if err != nil {
+			t.Fatalf("open map %d: %v", id, err)
+		}
+		defer m.Close()
+		if info, err := m.Info(); err != nil || info.Name != "tandem_packets" {
+			continue
+		}
+		c, err := maps.Counters[bpf.FlowCounters](m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	t.Fatalf("the daemon of %s holds no map tandem_packets", r.Name)
+	return bpf.FlowCounters{}
+}
+
+// heldBy lists the BPF objects that a process has open, by kind as fdinfo has
+// it: prog_id, map_id, link_id.
+func heldBy(t *testing.T, pid int) map[string]map[uint32]bool {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("list files of process %d: %v", pid, err)
+	}
+	out := map[string]map[uint32]bool{"prog_id": {}, "map_id": {}, "link_id": {}}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // closed meanwhile
+		}
+		for line := range strings.Lines(string(text)) {
+			kind, value, _ := strings.Cut(line, ":")
+			id, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+			if ids, ok := out[kind]; ok && err == nil {
+				ids[uint32(id)] = true
+			}
+		}
+	}
+	return out
+}
+
+// run runs the binary in a router's namespace, as its administrator does.
+func run(t *testing.T, r *netlab.Router, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	out, err := r.NS.Output(ctx, tandem, args...)
+	if err != nil {
+		t.Fatalf("tandem %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+// socket is where a router's daemon is asked.
+func socket(p *drill.Pair, r *netlab.Router) string { return filepath.Join(p.Dir, r.Name+".sock") }
