@@ -38,7 +38,7 @@ func (o *own) adoptFlow(f *conntrack.Flow, at int64, now int64) {
 	nb.packBody(f)
 	m := nb.mutable()
 	b.setMutable(&m)
-	b.set(ownOwner)
+	b.own()
 	b.clear(ownGhost | ownHeld)
 	o.changed(slotOf(t.kind, i))
 }
@@ -57,15 +57,26 @@ func (n *Node) Release(now int64) {
 	}
 	o.held = nil
 	for k := range o.tabs {
-		t := &o.tabs[k]
-		for i := range t.size {
-			if b := t.at(i); b.has(flagUsed) { // a free slot keeps how its flow ended
-				b.clear(ownOwner | ownTold | ownHeld)
-			}
-		}
+		o.releaseKind(&o.tabs[k])
 	}
 	for _, p := range n.peers {
 		p.released()
+	}
+}
+
+// releaseKind takes ownership from all flows of one kind. Slots of flows that
+// ended as owned must say so before they are used again.
+func (o *own) releaseKind(t *table) {
+	t.free = nobody
+	for i := range t.size {
+		b := t.at(i)
+		switch {
+		case !b.has(flagUsed | ownParked):
+			o.park(slotOf(t.kind, i))
+		case b.has(ownOwner) && b.has(flagUsed):
+			b.set(ownMixed)
+			b.clear(ownOwner | ownTold | ownHeld)
+		}
 	}
 }
 

@@ -64,8 +64,9 @@ func (v *View) displace(t *table, k, keep *conntrack.Key) {
 	b := t.at(i)
 	if !b.has(viewDead) {
 		v.stats.Displaced++
+		owned := v.owned(t, i)
 		v.loseSlot(b)
-		v.drop(t, i, true)
+		v.drop(t, i, owned)
 	}
 	if b = t.at(i); b.has(flagUsed) {
 		t.hide(i)

@@ -74,7 +74,7 @@ func (o *sender) fill(b []byte, limit int, now int64) []byte {
 	f := o.flights.add(o.seq, now)
 	if o.release == due {
 		b = appendNumber(b, recRelease, o.releaseTo)
-		o.release, f.release = flying, true
+		o.release, o.releaseAt, f.release = flying, o.seq, true
 	}
 	if o.complete == due {
 		b = appendNumber(b, recComplete, uint64(o.p.n.OwnLen()))

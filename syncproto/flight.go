@@ -92,7 +92,7 @@ func (o *sender) stored(f *flight) {
 	if f.complete && o.complete == flying {
 		o.complete = acked
 	}
-	if f.release && o.release == flying {
+	if f.release && o.release == flying && f.seq == o.releaseAt {
 		o.release = acked
 	}
 	o.finishJoin()
@@ -138,7 +138,7 @@ func (o *sender) lost(f *flight) {
 	if f.complete && o.complete == flying {
 		o.complete = due
 	}
-	if f.release && o.release == flying {
+	if f.release && o.release == flying && f.seq == o.releaseAt {
 		o.release = due
 	}
 }

@@ -11,10 +11,12 @@ import (
 // Flags of an own flow. Of a free slot only ownOwner means something: whether
 // the flow that was there was owned when it ended.
 const (
-	ownOwner flag = 1 << (22 + iota)
-	ownTold       // a packet told it in this term; a seed never overwrites it
-	ownHeld       // an uncertain death waits for its time
-	ownGhost      // the kernel table lost it after Release; peers keep it
+	ownOwner  flag = 1 << (22 + iota)
+	ownTold        // a packet told it in this term; a seed never overwrites it
+	ownHeld        // an uncertain death waits for its time
+	ownGhost       // the kernel table lost it after Release; peers keep it
+	ownMixed       // ownership changed in this use of the slot
+	ownParked      // an empty slot in own.parked
 )
 
 const forever = int64(1<<63 - 1)
@@ -34,6 +36,7 @@ type own struct {
 	lastUse uint32
 	held    []heldDeath // in the order of their deadlines
 	drop    dropping
+	parked  queue  // empty slots that are not to be used before all peers know that they are
 	full    uint64 // flows refused because of MaxFlows
 	scratch conntrack.Flow
 }
@@ -77,7 +80,8 @@ func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
 	var nb body
 	nb.packBody(f)
 	changed := !b.has(ownOwner) || differ(b.mutable(), nb.mutable())
-	b.set(ownOwner | ownTold)
+	b.own()
+	b.set(ownTold)
 	b.clear(ownHeld | ownGhost)
 	if !changed && b.age(now) < refresh {
 		return
@@ -86,6 +90,13 @@ func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
 	b.setMutable(&m)
 	b.touch(now)
 	o.changed(slotOf(t.kind, i))
+}
+
+// own makes this node the owner.
+func (b *body) own() {
+	if !b.has(ownOwner) {
+		b.set(ownOwner | ownMixed)
+	}
 }
 
 // differ says whether peers must hear of it: the timeout alone is not told
@@ -100,11 +111,11 @@ func differ(a, b mutable) bool {
 func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 	k := f.Key()
 	if i, _, ok := t.find(&k); ok {
-		o.remove(slotOf(t.kind, i), o.endsOwned(t.at(i)))
+		o.remove(slotOf(t.kind, i), t.at(i).has(ownOwner))
 	}
 	k = f.ReplyKey()
 	if i, _, ok := t.find(&k); ok {
-		o.remove(slotOf(t.kind, i), o.endsOwned(t.at(i)))
+		o.remove(slotOf(t.kind, i), t.at(i).has(ownOwner))
 	}
 	i, ok := t.alloc()
 	if !ok {
@@ -121,16 +132,51 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 	return true
 }
 
-// endsOwned says whether the end of an own flow is an owner's word.
-func (o *own) endsOwned(b *body) bool { return b.has(ownOwner) }
-
-// remove ends an own flow. owned says whether peers may delete it too.
+// remove ends an own flow. owned says whether it is an owner's word. A new flow
+// may take the slot at once, and its record then says the end of this one; but
+// if ownership changed meanwhile, a peer might take that for the wrong word,
+// and the slot stays empty until all peers know it.
 func (o *own) remove(slot uint32, owned bool) {
-	t := &o.tabs[slot&1]
-	t.release(slot >> 1)
-	t.at(slot>>1).put(ownOwner, owned)
+	t, i := &o.tabs[slot&1], slot>>1
+	mixed := t.at(i).has(ownMixed)
+	t.vacate(i)
+	t.at(i).put(ownOwner, owned)
 	for _, p := range o.n.peers {
 		p.slotFreed(slot)
+	}
+	if mixed {
+		o.park(slot)
+	} else {
+		t.recycle(i)
+	}
+}
+
+// park gives an empty slot back, but not before all peers know that it is.
+func (o *own) park(slot uint32) {
+	t, i := &o.tabs[slot&1], slot>>1
+	if o.heldByPeer(slot) {
+		t.at(i).set(ownParked)
+		o.parked.push(slot, 0)
+	} else {
+		t.recycle(i)
+	}
+}
+
+func (o *own) heldByPeer(slot uint32) bool {
+	for _, p := range o.n.peers {
+		if p.session.confirmed && *p.out.word(slot)&slotTold != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// unpark gives slots back whose emptiness all peers know.
+func (o *own) unpark() {
+	for slot, _, ok := o.parked.peek(); ok && !o.heldByPeer(slot); slot, _, ok = o.parked.peek() {
+		o.parked.pop()
+		o.body(slot).clear(ownParked)
+		o.tabs[slot&1].recycle(slot >> 1)
 	}
 }
 
@@ -195,8 +241,10 @@ func (n *Node) Seed(f *conntrack.Flow, now int64) {
 		m := nb.mutable()
 		if differ(b.mutable(), m) || n.active && !b.has(ownOwner) {
 			b.setMutable(&m)
-			b.set(flags)
 			b.clear(ownGhost)
+			if n.active {
+				b.own()
+			}
 			o.changed(slotOf(t.kind, i))
 		}
 	}
@@ -271,6 +319,7 @@ func (o *own) tick(now int64) {
 	if len(o.held) == 0 {
 		o.held = nil
 	}
+	o.unpark()
 	o.dropSlice(now)
 }
 

@@ -132,11 +132,10 @@ func (p *Peer) StateHeld() bool { return p.session.confirmed && p.gotV == p.n.bl
 
 func (p *Peer) stateChanged(now int64) { p.stateDue = now }
 
-// released makes the RELEASE due: records up to here are not owned any more.
+// released makes the RELEASE due: records up to here are not owned any more,
+// nor is what the peer has of a session before this one.
 func (p *Peer) released() {
-	if p.session.confirmed {
-		p.out.releaseTo, p.out.release = p.out.seq, due
-	}
+	p.out.releaseTo, p.out.release = p.out.seq, due
 }
 
 func (p *Peer) slotChanged(slot uint32) {

@@ -207,7 +207,7 @@ func (p *Peer) applyControl(typ byte, body []byte, now int64) bool {
 		}
 		return true
 	case recRelease:
-		p.view.releasedTo = max(p.view.releasedTo, r.uvarint())
+		p.view.saidRelease(r.uvarint())
 		return true
 	default:
 		p.stats.SkippedRecords++

@@ -59,7 +59,8 @@ type sender struct {
 	slowed    uint64 // sequence at which the window shrank last
 	complete  once
 	release   once
-	releaseTo uint64
+	releaseTo uint64 // what RELEASE says
+	releaseAt uint64 // the datagram that carried it last
 }
 
 func (o *sender) init(p *Peer) {
@@ -77,9 +78,12 @@ func (o *sender) word(slot uint32) *uint32 {
 // join begins a session: all own flows are to be sent. They are not queued; a
 // cursor walks over them while changes go through the queues.
 func (o *sender) join(now int64) {
-	words, seq := o.words, o.seq
+	words, release, to := o.words, o.release, o.releaseTo
 	o.init(o.p)
-	o.words, o.seq = words, seq
+	o.words = words
+	if release == due || release == flying { // the peer did not hear of it
+		o.release, o.releaseTo = due, to
+	}
 	for k := range o.words {
 		t := &o.p.n.own.tabs[k]
 		o.joinEnd[k] = t.size
@@ -98,7 +102,7 @@ func (o *sender) join(now int64) {
 }
 
 func (o *sender) finishJoin() {
-	if o.joinLeft == 0 && o.complete == idle {
+	if o.joinLeft == 0 && o.complete == idle && (o.release == idle || o.release == acked) {
 		o.complete = due
 	}
 }

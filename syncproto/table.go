@@ -106,13 +106,24 @@ func (t *table) addChunk() {
 
 // release takes an entry out of the index and gives it back.
 func (t *table) release(i uint32) {
+	t.vacate(i)
+	t.recycle(i)
+}
+
+// vacate empties an entry without giving it back.
+func (t *table) vacate(i uint32) {
 	b := t.at(i)
 	if !b.has(flagHidden) {
 		t.unindex(i)
 	}
-	*b = body{link: t.free}
-	t.free = i
+	*b = body{}
 	t.n--
+}
+
+// recycle gives an empty entry back.
+func (t *table) recycle(i uint32) {
+	t.at(i).link = t.free
+	t.free = i
 }
 
 // store writes f, in normal form, over entry i and indexes it. No tuple of f

@@ -46,6 +46,7 @@ type View struct {
 	complete     bool
 	rebooted     bool   // the peer's kernel table is another one: what it does not say again did not die
 	releasedTo   uint64 // records up to this sequence are not owned any more
+	released     bool   // nor are flows of former sessions
 	sweep        sweeping
 	adopt        [kinds]uint32 // where Adopt goes on
 	late         bool          // entries came since Adopt began
@@ -139,7 +140,10 @@ func (v *View) seqOf(t *table, i uint32) uint64 {
 // RELEASE covers that record.
 func (v *View) owned(t *table, i uint32) bool {
 	b := t.at(i)
-	return b.has(viewOwner) && (b.has(viewFormer) || v.seqOf(t, i) > v.releasedTo)
+	if b.has(viewFormer) {
+		return b.has(viewOwner) && !v.released
+	}
+	return b.has(viewOwner) && v.seqOf(t, i) > v.releasedTo
 }
 
 // newSession starts a view anew beside what it has: all entries are former,
@@ -150,12 +154,10 @@ func (v *View) newSession(rebooted bool) {
 		t := &v.tabs[k]
 		for i := range t.size {
 			b := t.at(i)
-			if !b.has(flagUsed) || b.has(viewDead) || b.has(viewFormer) {
-				continue
+			if b.has(flagUsed) && !b.has(viewDead) {
+				b.put(viewOwner, v.owned(t, i))
+				b.set(viewFormer)
 			}
-			b.put(viewOwner, v.owned(t, i))
-			b.set(viewFormer)
-			v.former++
 		}
 		for _, c := range v.slots[k] {
 			if c != nil {
@@ -163,7 +165,8 @@ func (v *View) newSession(rebooted bool) {
 			}
 		}
 	}
-	v.complete, v.releasedTo = false, 0
+	v.former = v.live
+	v.complete, v.releasedTo, v.released = false, 0, false
 	v.sweep = sweeping{}
 	if v.n.mutant == mutantEarlySweep {
 		v.startSweep(v.n.now)
@@ -194,6 +197,11 @@ func (v *View) saidComplete(now int64) bool {
 	return true
 }
 
+// saidRelease is the peer's word that it owns nothing that it told up to seq.
+func (v *View) saidRelease(seq uint64) {
+	v.releasedTo, v.released = max(v.releasedTo, seq), true
+}
+
 func (v *View) startSweep(now int64) {
 	if v.former > 0 {
 		v.sweep = sweeping{running: true, next: now}
@@ -212,7 +220,7 @@ func (v *View) sweepSlice(now int64) {
 	for end := min(t.size, s.pos+sweepPace); s.pos < end; s.pos++ {
 		if b := t.at(s.pos); b.has(flagUsed) && b.has(viewFormer) && !b.has(viewDead) {
 			v.stats.Swept++
-			v.drop(t, s.pos, b.has(viewOwner))
+			v.drop(t, s.pos, v.owned(t, s.pos))
 		}
 	}
 	if s.pos >= t.size {
@@ -237,6 +245,7 @@ func (v *View) drop(t *table, i uint32, owned bool) {
 	if v.n.mutant == mutantForeignDelete {
 		owned = true
 	}
+
 	v.live--
 	if b.has(viewFormer) {
 		v.former--

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// check holds the invariants that must be true at every moment.
+func (w *world) check() error {
+	for _, h := range w.hosts {
+		if err := h.checkBounds(); err != nil {
+			return err
+		}
+		if err := h.checkView(); err != nil {
+			return err
+		}
+		if err := h.checkEvents(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBounds: what a sender keeps does not grow with loss or time.
+func (h *host) checkBounds() error {
+	o := &h.peer.out
+	slots := int(h.node.own.tabs[kind4].size + h.node.own.tabs[kind6].size)
+	if o.again.n+o.fresh.n > slots || o.dirty < 0 || o.inFlight < 0 || o.joinLeft < 0 || o.joinTodo < 0 ||
+		o.dirty > slots || o.inFlight > slots || o.flights.n > maxWindow || slots > 2*universe {
+		return fmt.Errorf("not bounded: %d slots, %d+%d queued, %d dirty, %d in flight, join %d/%d",
+			slots, o.again.n, o.fresh.n, o.dirty, o.inFlight, o.joinLeft, o.joinTodo)
+	}
+	if v := h.peer.View(); v.live > 2*universe || v.live < 0 || v.former < 0 || v.former > v.live {
+		return fmt.Errorf("view of %d, %d former", v.live, v.former)
+	}
+	return nil
+}
+
+// checkView: what a view shows was told, never goes backwards, and no flow
+// that lives leaves it, whoever restarts.
+func (h *host) checkView() error {
+	w, now := h.w, map[conntrack.Key]bool{}
+	var err error
+	h.peer.View().Each(func(f *conntrack.Flow) bool {
+		k := f.Key()
+		now[k] = true
+		in := w.byMark[f.Mark]
+		switch {
+		case in == nil || in.host == h.id:
+			err = fmt.Errorf("host %d has a flow that nobody told: %+v", h.id, *f)
+		case f.Mark < h.seen[k]:
+			err = fmt.Errorf("host %d went backwards from mark %d: %v", h.id, h.seen[k], in)
+		case in.flow.Key() != k:
+			err = fmt.Errorf("host %d has the content of another flow: %+v is %v", h.id, *f, in)
+		case in.ended && f.Mark == h.seen[k] && !h.present[k]:
+			err = fmt.Errorf("host %d brought back a flow that was over: %v", h.id, in)
+		}
+		h.seen[k] = max(h.seen[k], f.Mark)
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	for k := range h.present {
+		if in := w.byMark[h.seen[k]]; !now[k] && !in.ended {
+			return fmt.Errorf("host %d lost %v", h.id, in)
+		}
+	}
+	h.present = now
+	return nil
+}
+
+// checkEvents: who says complete has all that the peer had when the session
+// began and still has.
+func (h *host) checkEvents() error {
+	o := h.other()
+	for _, e := range h.node.Events() {
+		if e.Kind != ViewComplete {
+			continue
+		}
+		has := flowsOf(h.peer.View())
+		for _, in := range o.alive {
+			if _, ok := has[in.flow.Key()]; !ok && in.at <= h.peer.session.since {
+				return fmt.Errorf("host %d says complete without %v", h.id, in)
+			}
+		}
+	}
+	return nil
+}
+
+// commit lets the committer of a host work: some operations are taken, and the
+// outcome of those taken before is told.
+func (h *host) commit(max int) error {
+	v := h.peer.View()
+	if len(h.tokens) > 0 {
+		v.Done(h.tokens, h.ops)
+		h.tokens, h.ops = nil, nil
+		return nil
+	}
+	h.ops, h.tokens = v.Pending(nil, nil, max, 0, h.w.now)
+	for i := range h.ops {
+		op := &h.ops[i]
+		if !h.w.clean && h.w.noise.IntN(20) == 0 {
+			op.Err = unix.ENOMEM
+			continue
+		}
+		if err := h.apply(op, h.tokens[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply is the kernel table: a tuple, in either direction, is one entry's.
+func (h *host) apply(op *conntrack.Op, tok Token) error {
+	k := op.Flow.Key()
+	if op.Kind != conntrack.OpCreate {
+		if f, ok := h.holder(&k); ok {
+			if op.Kind == conntrack.OpDelete && tok&tokenRoom == 0 {
+				if err := h.mayDelete(&f); err != nil {
+					return err
+				}
+				h.w.tally.Deleted++
+			}
+			delete(h.kernel, f.Key())
+		}
+	}
+	if op.Kind == conntrack.OpDelete {
+		return nil
+	}
+	rk := op.Flow.ReplyKey()
+	if _, ok := h.holder(&k); ok {
+		op.Err = unix.EEXIST
+		return nil
+	}
+	if _, ok := h.holder(&rk); ok {
+		op.Err = unix.EEXIST
+		return nil
+	}
+	h.w.tally.Committed++
+	h.kernel[k] = op.Flow
+	delete(h.unknown, k)
+	return nil
+}
+
+func (h *host) holder(k *conntrack.Key) (conntrack.Flow, bool) {
+	for _, f := range h.kernel {
+		if f.Key() == *k || f.ReplyKey() == *k {
+			return f, true
+		}
+	}
+	return conntrack.Flow{}, false
+}
+
+// mayDelete: only the owner's word deletes, that of this life of the flow or
+// of a later one with the same tuples.
+func (h *host) mayDelete(f *conntrack.Flow) error {
+	first := h.w.byMark[f.Mark]
+	for mark, in := range h.w.byMark {
+		if mark >= f.Mark && in.host == first.host && in.index == first.index && in.ended && (in.byOwner || in.unsure) {
+			return nil
+		}
+	}
+	return fmt.Errorf("host %d deletes %v from its kernel table", h.id, first)
+}
+
+// sure says whether the peer must know that the owner ended it.
+func (i *instance) sure() bool { return i.ended && i.byOwner && !i.unsure }
+
+// lastLife is the last instance of the flow that the mark is of.
+func (w *world) lastLife(mark uint32) *instance {
+	last := w.byMark[mark]
+	for _, in := range w.byMark {
+		if in.host == last.host && in.index == last.index && in.mark > last.mark {
+			last = in
+		}
+	}
+	return last
+}
+
+// kernelLoses ages an entry of the kernel table.
+func (h *host) kernelLoses(i int) {
+	if len(h.tokens) > 0 {
+		return
+	}
+	k := h.other().flow(i, 0).Key()
+	if _, ok := h.kernel[k]; ok {
+		delete(h.kernel, k)
+		h.peer.View().Lost(&k)
+	}
+}
+
+// heal lets the network behave for a while; then all must be equal.
+func (w *world) heal() error {
+	w.parted, w.clean = false, true
+	if err := w.pass(6000 * ms); err != nil {
+		return err
+	}
+	for _, h := range w.hosts {
+		if err := h.settled(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *host) settled() error {
+	o, v := h.other(), h.peer.View()
+	want := map[conntrack.Key]conntrack.Flow{}
+	for _, in := range o.alive {
+		f := in.flow
+		normal(&f)
+		want[f.Key()] = f
+	}
+	if diff := cmp.Diff(want, flowsOf(v)); diff != "" {
+		return fmt.Errorf("host %d did not converge (-want +got):\n%s", h.id, diff)
+	}
+	if !h.peer.Up() || !h.peer.Drained() || !v.Complete() || v.former != 0 {
+		return fmt.Errorf("host %d: up %v, drained %v, complete %v, %d former", h.id, h.peer.Up(), h.peer.Drained(), v.Complete(), v.former)
+	}
+	for range 100 {
+		if err := h.commit(10); err != nil {
+			return err
+		}
+	}
+	if n := v.Uncommitted(); n != 0 {
+		return fmt.Errorf("host %d: %d operations never end", h.id, n)
+	}
+	return h.kernelEquals(want)
+}
+
+// kernelEquals: the kernel table has the view, and of what is not in it only
+// what nobody with a right to it ended.
+func (h *host) kernelEquals(want map[conntrack.Key]conntrack.Flow) error {
+	have := maps.Clone(h.kernel)
+	var errs []error
+	for k, f := range want {
+		got, ok := have[k]
+		if !ok || got.Mark != f.Mark || got.Reply != f.Reply || got.Status != f.Status {
+			errs = append(errs, fmt.Errorf("host %d: its kernel table lacks %v, has %+v", h.id, h.w.byMark[f.Mark], got))
+		}
+		delete(have, k)
+	}
+	for k, f := range have {
+		in, last := h.w.byMark[f.Mark], h.w.lastLife(f.Mark)
+		if in.sure() && last.sure() && !h.unknown[k] {
+			errs = append(errs, fmt.Errorf("host %d: its kernel table still has %v", h.id, in))
+		}
+		h.w.tally.Kept++
+	}
+	return errors.Join(errs...)
+}
