@@ -140,8 +140,7 @@ func TestSilentConnectionIsAtThePeer(t *testing.T) {
 		for i := range n / 2 {
 			c := dial(t, path)
 			began := netlab.Now()
-			port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
-			want := flowKey{"tcp", control.Tuple{Src: c.LocalAddr().(*net.TCPAddr).IP.String(), Dst: path.Dial.String(), SrcPort: port, DstPort: path.Port}}
+			want := keyOf("tcp", c)
 			for flows(t, p, p.Lab.R2, control.FlowQuery{Source: control.SourceView, Protocol: "tcp"})[want] == 0 {
 				if netlab.Since(began) > time.Second {
 					t.Fatalf("%s connection %d: not at the peer after 1 s", path.Name, i)
