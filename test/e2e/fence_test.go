@@ -71,7 +71,7 @@ func TestFenceIsNeverLeftUp(t *testing.T) {
 	}{{"killed", unix.SIGKILL, 0}, {"hung", unix.SIGSTOP, fenceHold}} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitAtTakeover})}
-			s.gather(40000)
+			s.gatherOf(load.CrowdConfig{UDPSNAT: 40000})
 			if err := s.AwaitCopied(t.Context(), s.Lab.R1, 40000, 10*time.Second); err != nil {
 				t.Fatal(err)
 			}

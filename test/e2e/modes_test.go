@@ -18,7 +18,7 @@ func TestCommitAfter(t *testing.T) {
 	p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `commit-after = "3s"`)})
 	s := &scene{t: t, Pair: p}
 	r2 := p.Lab.R2
-	before := len(entries(t, s, r2, control.SourceKernel))
+	before := len(flowSet(t, s, r2, control.SourceKernel))
 	began := netlab.Now()
 	s.gather(flows)
 	if err := p.AwaitCopied(t.Context(), p.Lab.R1, flows, 2*time.Second); err != nil {
@@ -26,7 +26,7 @@ func TestCommitAfter(t *testing.T) {
 	}
 	for {
 		passed := netlab.Since(began)
-		n := len(entries(t, s, r2, control.SourceKernel)) - before
+		n := len(flowSet(t, s, r2, control.SourceKernel)) - before
 		if n > 0 && passed < after {
 			t.Fatalf("%d flows are in the Backup's kernel table %v after the first was born", n, passed)
 		}

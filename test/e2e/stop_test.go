@@ -58,7 +58,7 @@ func TestStopAndReturnLoseNothing(t *testing.T) {
 // commit before the addresses.
 func handedOver(t *testing.T, what string, st *control.Status) {
 	t.Helper()
-	if st.Last == nil || !strings.Contains(st.Last.Reason, "handed-over") {
+	if st.Last == nil || !strings.Contains(st.Last.Reason, "handed over") {
 		t.Errorf("%s: the takeover's record is %+v, want a hand-over", what, st.Last)
 		return
 	}
@@ -79,6 +79,10 @@ func TestPreemptionWaitsForTheView(t *testing.T) {
 	}
 	if err := r1.Mute(netlab.Sync); err != nil {
 		t.Fatal(err)
+	}
+	s.mark(netlab.Now())
+	if !s.load.AwaitHealthy(t.Context(), 5*time.Second) {
+		t.Fatalf("connections do not talk after the power cut: %+v", s.load.Report())
 	}
 	s.mark(netlab.Now())
 	start(t, s.Pair, r1)
