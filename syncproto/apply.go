@@ -34,7 +34,9 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	}
 	same, ok := t.findOrig(&k)
 	if held && !(take && ok && same == old) {
-		v.drop(t, old, v.owned(t, old))
+		// It ended before any RELEASE: else its slot would not be used again
+		// before we knew (own.park). So its record's word on the owner counts.
+		v.drop(t, old, t.at(old).has(viewOwner))
 	}
 	*w = slotWord(slotLost, seq)
 	if !take {

@@ -218,23 +218,24 @@ func (v *View) deleted(t *table, i uint32, err error) {
 // up at once.
 func (v *View) written(t *table, i uint32, replace bool, err error) {
 	b := t.at(i)
-	b.put(viewKernel, err == nil)
 	switch {
 	case err == nil:
 		v.stats.Committed++
+		b.set(viewKernel)
 		b.clear(viewClash)
 	case errors.Is(err, unix.EEXIST) && b.has(viewLate), errors.Is(err, unix.EEXIST) && b.has(viewClash):
 		v.stats.Clashes++
-		b.clear(viewClash)
+		b.clear(viewClash | viewKernel)
 	case errors.Is(err, unix.EEXIST):
 		v.stats.Retried++
 		b.set(viewKernel | viewAgain)
 		b.put(viewClash, replace)
-	case temporary(err):
+	case temporary(err): // what a replacement left is not known: it counts as there
 		v.stats.Retried++
 		b.set(viewAgain)
 	default:
 		v.stats.Refused++
+		b.clear(viewKernel)
 	}
 }
 

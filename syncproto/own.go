@@ -285,7 +285,7 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	slot, b := slotOf(t.kind, i), t.at(i)
 	switch {
 	case !b.has(ownOwner) && !n.active:
-		if o.drop.released { // a peer may need it to take over
+		if o.drop.released && !o.drop.running { // a peer may need it to take over
 			b.set(ownGhost)
 		} else {
 			o.remove(slot, false)

@@ -202,11 +202,13 @@ func (o *sender) sent(slot uint32, class byte, from *queue) {
 	switch class {
 	case classFull:
 		o.p.stats.SentFull++
-		*w |= slotTold
 	case classShort:
 		o.p.stats.SentShort++
 	case classDelete:
 		o.p.stats.SentDeletes++
+	}
+	if class != classDelete {
+		*w |= slotTold
 	}
 	if *w&slotFlight == 0 {
 		o.inFlight++

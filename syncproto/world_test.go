@@ -93,7 +93,7 @@ func (h *host) boot() {
 	}
 	h.released, h.dropping = false, false
 	for _, in := range w.byMark { // a RELEASE or an end may not have arrived, and never will
-		in.unsure = in.unsure || in.host == h.id && !in.owner
+		in.unsure = in.unsure || in.host == h.id && (in.ended || !in.owner)
 	}
 	for _, i := range slices.Sorted(maps.Keys(h.alive)) {
 		in := h.alive[i]
@@ -182,7 +182,7 @@ func (h *host) die(i int, gone bool) {
 		return
 	case in.owner:
 		h.end(in, true)
-	case h.released:
+	case h.released && !h.dropping:
 		in.ghost = true
 	default:
 		h.end(in, false)
