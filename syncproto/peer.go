@@ -153,6 +153,7 @@ func (p *Peer) slotFreed(slot uint32) {
 func (p *Peer) tick(now int64) {
 	if p.up && now-p.heard > int64(p.n.cfg.DeadAfter) {
 		p.up = false
+		p.theirV = 0 // its state counts anew when it is heard again
 		p.out.unreachable()
 		p.n.event(Event{Kind: PeerDown, Peer: p, Why: fmt.Sprintf("nothing was heard for %v", p.n.cfg.DeadAfter)})
 	}
