@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/tandem-ha/tandem/conntrack"
 )
 
 // localAddresses keeps fence and receiver told of this router's own
@@ -49,11 +51,24 @@ func (l *localAddresses) apply() error {
 		return err
 	}
 	l.d.sync.fence.SetLocal(addrs)
-	node := l.d.sync.replica.node
-	node.Lock()
-	defer node.Unlock()
-	node.SetLocal(addrs)
+	l.d.sync.replica.setLocal(addrs)
 	return nil
+}
+
+func (r *replica) setLocal(addrs []netip.Addr) {
+	r.node.Lock()
+	defer r.node.Unlock()
+	r.node.SetLocal(addrs)
+	r.local = make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		r.local[a] = true
+	}
+}
+
+// ours says whether a flow begins or ends at this router itself and not at a
+// virtual address: no other router can go on with it. The lock is held.
+func (r *replica) ours(f *conntrack.Flow) bool {
+	return r.local[f.Orig.Src.IP(f.Family)] || r.local[f.Orig.Dst.IP(f.Family)] || r.local[f.Reply.Src.IP(f.Family)]
 }
 
 func ownAddresses(d *daemon) (out []netip.Addr, err error) {

@@ -138,6 +138,10 @@ func (d *daemon) openReplication() error {
 	r.replica = &replica{node: d.newNode(), now: monotonic, stream: d.stream, log: d.log}
 	d.openTakeover(r, kernel)
 	d.openLink(r)
+	// Before the first datagram and the first dump, not only when the task runs.
+	if err := (&localAddresses{d: d}).apply(); err != nil {
+		return err
+	}
 	return d.openCapture(r, kernel.PortID())
 }
 

@@ -4,6 +4,7 @@ package node
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -27,9 +28,10 @@ type replica struct {
 	log    *slog.Logger
 
 	commit  *takeover.Committer
-	forget  func() // of the capture: every flow is told again
-	drained bool   // as last told; under the lock
-	active  bool   // under the lock
+	forget  func()              // of the capture: every flow is told again
+	drained bool                // as last told; under the lock
+	active  bool                // under the lock
+	local   map[netip.Addr]bool // own non-virtual addresses; under the lock
 
 	// Only the committer's goroutine uses these.
 	peers  []*syncproto.Peer

@@ -19,7 +19,13 @@ func (s sink) Told(f *conntrack.Flow, at int64) { s.node.Tell(f, at) }
 
 func (s sink) Gone(f *conntrack.Flow, at int64) { s.node.Gone(f, at) }
 
-func (s sink) Seed(f *conntrack.Flow) { s.node.Seed(f, s.now()) }
+// Seed leaves out the router's own flows, the sync link's among them: packets
+// never tell of those, but a dump shows them.
+func (s sink) Seed(f *conntrack.Flow) {
+	if !s.ours(f) {
+		s.node.Seed(f, s.now())
+	}
+}
 
 // Died ends an own flow. At a Backup an entry that a view still holds is
 // committed again; at the Active its death is the truth.
