@@ -163,6 +163,7 @@ func (c *Committer) pass() (more bool, err error) {
 	if c.adopt.Load() {
 		if more = c.views.Adopt(); !more {
 			c.adopt.Store(false)
+			c.report(Event{Kind: EvAdopted})
 		}
 	}
 	return more, nil

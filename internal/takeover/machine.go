@@ -24,6 +24,7 @@ const (
 	EvDrained                       // every own flow is acknowledged, or no longer: On
 	EvCommitted                     // nothing of any view is left to commit, or something is: On
 	EvProgress                      // a batch was committed
+	EvAdopted                       // what ActAdopt asked for is done
 	EvStop                          // a clean stop is asked for
 	EvTick                          // time has passed
 )
@@ -129,6 +130,7 @@ type Machine struct {
 	due       int64 // since when
 	drained   bool
 	committed bool
+	adopted   bool // in this term
 	released  bool // own flows have lost their owner and still stand
 	stopping  bool
 	stopped   bool
@@ -176,6 +178,8 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 		m.committed = ev.On
 	case EvProgress:
 		m.renewFence(now)
+	case EvAdopted:
+		m.adopted = m.stage == stageActive // else it is the word of an earlier term
 	case EvStop:
 		m.stopping = true
 	}
@@ -211,7 +215,7 @@ func (m *Machine) promote(now int64, cause string) {
 	if m.Active() {
 		return
 	}
-	m.stage = stagePromoting
+	m.stage, m.adopted = stagePromoting, false
 	m.fenceUntil = now + int64(m.timing.FenceLimit)
 	m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
 	m.released = false
@@ -334,12 +338,14 @@ func (m *Machine) addressesOut() {
 }
 
 // settleReleased lets released flows go once the Active is known to own them.
+// Until it has committed and adopted them our copy must not shrink: an entry
+// that died here for lack of an interface would end in its view as well.
 func (m *Machine) settleReleased() {
 	if m.stage != stageBackup || !m.released {
 		return
 	}
 	for _, p := range m.peers {
-		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone {
+		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone && p.state.Whole {
 			m.released = false
 			m.do(Action{Kind: ActDropReleased})
 			return
@@ -364,7 +370,7 @@ func (m *Machine) settleStop() {
 func (m *Machine) say() {
 	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch}
 	if m.Active() {
-		s.Role = RoleActive
+		s.Role, s.Whole = RoleActive, m.stage == stageActive && m.adopted
 	}
 	for _, p := range m.peers {
 		s.Complete = s.Complete || p.up && p.view

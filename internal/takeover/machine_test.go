@@ -44,7 +44,8 @@ func fixedEpoch() uint32 { return 7 }
 
 // peerIs is a peer's state in short.
 func peerIs(r Role, p Phase, epoch uint32) Event {
-	return Event{Kind: EvPeerState, Peer: 1, State: State{Role: r, Complete: true, Phase: p, Epoch: epoch}}
+	return Event{Kind: EvPeerState, Peer: 1, State: State{Role: r, Complete: true, Phase: p, Epoch: epoch,
+		Whole: r == RoleActive && p == PhaseNone}}
 }
 
 // TestOrder holds the order of every step of a change of role: what a user's
@@ -80,6 +81,15 @@ func TestOrder(t *testing.T) {
 			{2, Event{Kind: EvAddressesOut}, "forget"},
 			{3, peerIs(RoleActive, PhaseNone, 0), "drop released"},
 			{4, peerIs(RoleActive, PhaseNone, 0), ""}},
+		"adopted by an earlier term": {up, view, promoted, in, {1, Event{Kind: EvAdopted}, ""}, committed},
+		"adopted": {up, view, promoted, in, committed, {1, Event{Kind: EvAdopted}, "say Active none complete=true"}},
+		"released flows stay until the Active has committed and adopted them": {up, view, promoted, in, committed,
+			{0, Event{Kind: EvAdopted}, "say Active none complete=true"},
+			{1, Event{Kind: EvDemoting, Cause: "interface-down"},
+				"note yield: interface-down,release,active false,rush false,fence up 1s,pause 1s,released,say Backup none complete=true"},
+			{2, Event{Kind: EvAddressesOut}, "forget"},
+			{3, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive, Complete: true}}, ""},
+			{4, peerIs(RoleActive, PhaseNone, 0), "drop released"}},
 		"a preemption waits for the complete view, then asks": {up, drained,
 			{0, Event{Kind: EvPreemptDue, On: true}, ""},
 			{0, peerIs(RoleActive, PhaseNone, 0), ""},
@@ -169,7 +179,7 @@ var promoted0 = struct {
 	"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=false"}
 
 func TestStateSymmetry(t *testing.T) {
-	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef}, {RoleBackup, false, PhaseDone, 1}} {
+	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef, false}, {RoleBackup, false, PhaseDone, 1, true}} {
 		got, err := ParseState(s.Append(nil))
 		if err != nil || got != s {
 			t.Fatalf("ParseState(Append(%+v)) = %+v, %v", s, got, err)
