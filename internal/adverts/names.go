@@ -157,9 +157,11 @@ func (n *names) alarmText(m *message) string {
 	g := n.groups[m.Group]
 	switch AlarmKind(m.Kind) {
 	case AlarmSilent:
-		return "no Active is heard on " + g.Interface + " while the other members of the sync group hear one"
+		return "no Active is heard on " + g.Interface + " while the other members of the sync group hear one: " +
+			"check the network between the routers there (switch, VLAN, IGMP snooping)"
 	case AlarmConflict:
-		return "another Active speaks on " + g.Interface
+		return "another Active of lower priority speaks on " + g.Interface + ": it should step back by itself; " +
+			"if it does not, it does not hear this router"
 	case AlarmSend:
 		if m.Flags&flagOn == 0 {
 			return "adverts leave " + g.Interface + " again"

@@ -14,7 +14,16 @@ import (
 )
 
 // backend shows the daemon through the control socket.
-type backend struct{ d *daemon }
+type backend struct {
+	d     *daemon
+	watch *watch // set once, before anything runs
+}
+
+func newBackend(d *daemon) *backend {
+	b := &backend{d: d}
+	b.watch = newWatch(b)
+	return b
+}
 
 func (b *backend) Events() *event.Stream { return b.d.stream }
 
@@ -33,6 +42,8 @@ func (b *backend) Status() control.Status {
 		s.Alarms = append(s.Alarms, a)
 	}
 	d.election.mu.Unlock()
+	s.Alarms = append(s.Alarms, b.watch.alarms()...)
+	byAge(s.Alarms)
 	s.Adverts, s.Strays = b.adverts(), b.strays()
 	if d.sync == nil {
 		return s
@@ -43,9 +54,6 @@ func (b *backend) Status() control.Status {
 	rs := d.sync.runner.Status()
 	s.Fence = b.fence(rs)
 	s.Last = timeline(d.election.followed, rs)
-	s.Alarms = append(s.Alarms, b.linkAlarms(s.Sync)...)
-	s.Alarms = append(s.Alarms, b.tableAlarm(s.Sync, table)...)
-	slices.SortFunc(s.Alarms, func(x, y control.Alarm) int { return x.Since.Compare(y.Since) })
 	return s
 }
 
@@ -151,7 +159,9 @@ func (b *backend) adverts() *control.AdvertHealth {
 	}
 	s := p.Status()
 	h := &control.AdvertHealth{PID: p.PID(), Sent: s.Sent.Count(),
-		LateP50: float64(s.Sent.Quantile(0.5)), LateP99: float64(s.Sent.Quantile(0.99)), LateMax: float64(s.Sent.Max)}
+		LateMax: float64(s.Sent.Max)}
+	// A quantile is the upper bound of its bucket.
+	h.LateP50, h.LateP99 = min(float64(s.Sent.Quantile(0.5)), h.LateMax), min(float64(s.Sent.Quantile(0.99)), h.LateMax)
 	h.SentLate, h.DecidedLate = histogram(&s.Sent), histogram(&s.Decided)
 	b.d.election.mu.Lock()
 	h.RealTime, h.Rung = b.d.election.health == "", b.d.election.rung
@@ -216,27 +226,4 @@ func timeline(set string, rs takeover.Status) *control.Timeline {
 		return 0
 	})
 	return t
-}
-
-// tableAlarm: the copy does not fit the kernel table.
-func (b *backend) tableAlarm(s *control.SyncStatus, t control.KernelTable) []control.Alarm {
-	more := 0
-	for _, p := range s.Peers {
-		more += p.Uncommitted
-	}
-	text, _ := t.Room(more)
-	if text == "" {
-		return nil
-	}
-	return []control.Alarm{{Since: b.d.started, Kind: "table-full", Text: text, About: "kernel table"}}
-}
-
-// linkAlarms are links on which nobody is heard.
-func (b *backend) linkAlarms(s *control.SyncStatus) (out []control.Alarm) {
-	for _, l := range s.Links {
-		if !l.Heard {
-			out = append(out, control.Alarm{Since: b.d.started, Kind: "link-silent", Text: l.Hint, About: l.Interface})
-		}
-	}
-	return out
 }

@@ -227,7 +227,7 @@ func cause(v adverts.Promoting) string {
 		if v.Silence == 0 {
 			return "no Active was heard"
 		}
-		return fmt.Sprintf("the Active was silent for %v", v.Silence.Round(time.Millisecond))
+		return fmt.Sprintf("the Active was silent for %d ms", v.Silence.Round(time.Millisecond).Milliseconds())
 	case vrrp.CausePriorityZero:
 		return "the Active released the role with priority 0"
 	case vrrp.CauseHandedOver:

@@ -4,6 +4,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 
@@ -12,15 +13,19 @@ import (
 )
 
 // lockedTable is the kernel table for questions from outside: one at a time.
+// A dump has a socket of its own, since whoever reads it may stop reading.
 type lockedTable struct {
 	mu sync.Mutex
 	t  *conntrack.Table
 }
 
-func (l *lockedTable) dump(fn func(*conntrack.Flow) error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.t.Dump(fn)
+func dumpKernel(fn func(*conntrack.Flow) error) error {
+	t, err := conntrack.Open()
+	if err != nil {
+		return fmt.Errorf("open the kernel table: %w", err)
+	}
+	defer t.Close()
+	return t.Dump(fn)
 }
 
 func (l *lockedTable) count() (kt control.KernelTable) {
@@ -58,7 +63,7 @@ func (b *backend) Flows(q control.FlowQuery, yield func(*control.Flow) bool) err
 	}
 	switch q.Source {
 	case "", control.SourceKernel:
-		err := b.d.sync.shown.dump(func(f *conntrack.Flow) error {
+		err := dumpKernel(func(f *conntrack.Flow) error {
 			if !show(f, control.SourceKernel, "") {
 				return errStop
 			}
@@ -127,19 +132,29 @@ func (b *backend) local() func(netip.Addr) bool {
 	return func(a netip.Addr) bool { return set[a] }
 }
 
+// passes says whether a flow passes through this node. What begins or ends in
+// it (adverts, the sync link, a shell) is not replicated, whatever the policy:
+// own says whether an address is this node's, virtual ones included. A flow
+// that is translated to or addressed to one passes.
+func passes(f *conntrack.Flow, own func(netip.Addr) bool) bool {
+	return !own(f.Orig.Src.IP(f.Family)) && !own(f.Reply.Src.IP(f.Family)) && !f.Orig.Dst.IP(f.Family).IsMulticast()
+}
+
 // FlowCount counts the kernel table by protocol, and what is kept here.
 func (b *backend) FlowCount() (c control.FlowCount, err error) {
 	if b.d.sync == nil {
 		return c, errNotKept
 	}
-	filter, err := control.NewFilter(control.FlowQuery{}, b.local())
+	local := b.local()
+	own := func(a netip.Addr) bool { return local(a) || virtual(b.d.cfg, a) }
+	filter, err := control.NewFilter(control.FlowQuery{}, local)
 	if err != nil {
 		return c, err
 	}
 	c = control.FlowCount{Protocol: map[string]int{}, View: map[string]int{}, Kernel: b.d.sync.shown.count()}
-	err = b.d.sync.shown.dump(func(f *conntrack.Flow) error {
+	err = dumpKernel(func(f *conntrack.Flow) error {
 		c.Protocol[control.ProtocolName(f.Proto)]++
-		if b.d.cfg.Sync.Policy.Match(f) != conntrack.Replicate {
+		if !passes(f, own) || b.d.cfg.Sync.Policy.Match(f) != conntrack.Replicate {
 			return nil
 		}
 		c.Replicated++

@@ -100,8 +100,8 @@ func (d *daemon) open() error {
 			return err
 		}
 	}
-	b := &backend{d}
-	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log))
+	b := newBackend(d)
+	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log), b.watch)
 	if listen := d.cfg.Metrics.Listen; len(listen) > 0 {
 		d.tasks = append(d.tasks, metrics.NewServer(listen, b, d.log))
 	}
