@@ -29,15 +29,13 @@ func (o *own) adoptFlow(f *conntrack.Flow, at int64, now int64) {
 	}
 	t := &o.tabs[kindOf(f.Family)]
 	i, ok := t.findOrig(&k)
-	if !ok || !t.sameReply(i, f) {
+	if !ok || !t.sameName(i, f) {
 		o.insert(t, f, ownOwner, at)
 		return
 	}
 	b := t.at(i)
-	var nb body
-	nb.packBody(f)
-	m := nb.mutable()
-	b.setMutable(&m)
+	m := mutableOf(f)
+	t.setMutable(i, &m)
 	b.own()
 	b.clear(ownGhost | ownHeld)
 	o.changed(slotOf(t.kind, i))

@@ -132,34 +132,36 @@ func (v *View) renew(t *table, i uint32, f *conntrack.Flow) (stale bool) {
 	default:
 		v.loseSlot(b)
 	}
-	if !t.sameReply(i, f) {
+	if !t.sameName(i, f) {
 		t.unindex(i)
 		t.store(i, f)
 		return true
 	}
-	var nb body
-	nb.packBody(f)
-	m := nb.mutable()
-	stale = stale || significant(b, m)
-	b.setMutable(&m)
+	m := mutableOf(f)
+	stale = stale || significant(b.proto, t.mutable(i), m)
+	t.setMutable(i, &m)
 	return stale
 }
 
 // significant says whether the kernel table's entry must be written again when
-// b becomes m. A write costs as much as a new entry and forgets the windows, so
+// is becomes m. A write costs as much as a new entry and forgets the windows, so
 // only what packets cannot set right by themselves counts: not timeout and
 // heat, not the way from ESTABLISHED to the end.
-func significant(b *body, m mutable) bool {
+func significant(proto uint8, is, m mutable) bool {
 	const status = uint16(conntrack.SeenReply | conntrack.Assured | conntrack.SrcNAT | conntrack.DstNAT |
 		conntrack.FixedTimeout | conntrack.Helper)
-	if b.mark != m.mark || (b.status^m.status)&status != 0 {
+	if is.mark != m.mark || (is.status^m.status)&status != 0 {
 		return true
 	}
-	if b.proto != unix.IPPROTO_TCP {
-		return false
+	switch proto {
+	case unix.IPPROTO_TCP:
+		const flags = (conntrack.TCPFlagWindowScale | conntrack.TCPFlagSackPerm | conntrack.TCPFlagBeLiberal) * 0x11
+		return phase(is.state) != phase(m.state) || (is.flags^m.flags)&flags != 0 || is.scale != m.scale
+	case unix.IPPROTO_SCTP:
+		const established = 4 // SCTP_CONNTRACK_ESTABLISHED
+		return is.vtag != m.vtag || min(is.state, established) != min(m.state, established)
 	}
-	const flags = (conntrack.TCPFlagWindowScale | conntrack.TCPFlagSackPerm | conntrack.TCPFlagBeLiberal) * 0x11
-	return phase(b.state) != phase(m.state) || (b.flags^m.flags)&flags != 0 || b.scale != m.scale
+	return false
 }
 
 func phase(state uint8) uint8 {
@@ -190,11 +192,9 @@ func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
 	t.load(i, f)
 	rec.resolve(f)
 	b := t.at(i)
-	var nb body
-	nb.packBody(f)
-	m := nb.mutable()
-	stale := significant(b, m)
-	b.setMutable(&m)
+	m := mutableOf(f)
+	stale := significant(b.proto, t.mutable(i), m)
+	t.setMutable(i, &m)
 	b.put(viewOwner, rec.owner)
 	if at := now - heatAge[rec.heat]; !v.want[t.kind].has(i) && b.age(now) > b.ageAt(now, at) {
 		b.touch(at) // not while it waits for its age: it would wait for ever

@@ -184,8 +184,10 @@ func (v *View) covered(t *table, i uint32) bool {
 // Done takes the outcome of Pending's operations: ops[i].Err is that of
 // tokens[i].
 func (v *View) Done(tokens []Token, ops []conntrack.Op) {
+	crowded := false // the deletion that was to make room failed
 	for j, tok := range tokens {
 		if tok&tokenRoom != 0 {
+			crowded = ops[j].Err != nil
 			continue
 		}
 		k, i := tok.entry()
@@ -194,8 +196,9 @@ func (v *View) Done(tokens []Token, ops []conntrack.Op) {
 		if tok&tokenDelete != 0 {
 			v.deleted(t, i, ops[j].Err)
 		} else {
-			v.written(t, i, ops[j].Kind == conntrack.OpReplace, ops[j].Err)
+			v.written(t, i, ops[j].Kind == conntrack.OpReplace, crowded, ops[j].Err)
 		}
+		crowded = false
 		v.afterDone(t, i)
 	}
 }
@@ -216,14 +219,14 @@ func (v *View) deleted(t *table, i uint32, err error) {
 // takes away the holder of the original tuple, then the holder of the reply
 // tuple goes, then it is given up. What came while Active clashes and is given
 // up at once.
-func (v *View) written(t *table, i uint32, replace bool, err error) {
+func (v *View) written(t *table, i uint32, replace, crowded bool, err error) {
 	b := t.at(i)
 	switch {
 	case err == nil:
 		v.stats.Committed++
 		b.set(viewKernel)
 		b.clear(viewClash)
-	case errors.Is(err, unix.EEXIST) && b.has(viewLate), errors.Is(err, unix.EEXIST) && b.has(viewClash):
+	case errors.Is(err, unix.EEXIST) && (b.has(viewLate) || b.has(viewClash) && !crowded):
 		v.stats.Clashes++
 		b.clear(viewClash | viewKernel)
 	case errors.Is(err, unix.EEXIST):

@@ -5,6 +5,8 @@ package syncproto
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tandem-ha/tandem/conntrack"
 )
 
@@ -67,7 +69,7 @@ func (n *Node) Tell(f *conntrack.Flow, now int64) {
 	normal(nf)
 	t, k := &o.tabs[kindOf(f.Family)], f.Key()
 	i, ok := t.findOrig(&k)
-	if ok && t.sameReply(i, nf) {
+	if ok && t.sameName(i, nf) {
 		o.retell(t, i, nf, now)
 		return
 	}
@@ -77,17 +79,15 @@ func (n *Node) Tell(f *conntrack.Flow, now int64) {
 // retell is Tell for a flow that is there.
 func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
 	b := t.at(i)
-	var nb body
-	nb.packBody(f)
-	changed := !b.has(ownOwner) || differ(b.mutable(), nb.mutable())
+	m := mutableOf(f)
+	changed := !b.has(ownOwner) || differ(t.mutable(i), m)
 	b.own()
 	b.set(ownTold)
 	b.clear(ownHeld | ownGhost)
 	if !changed && b.age(now) < refresh {
 		return
 	}
-	m := nb.mutable()
-	b.setMutable(&m)
+	t.setMutable(i, &m)
 	b.touch(now)
 	o.changed(slotOf(t.kind, i))
 }
@@ -233,14 +233,12 @@ func (n *Node) Seed(f *conntrack.Flow, now int64) {
 	b := t.at(i)
 	switch {
 	case b.has(ownTold):
-	case reply || !t.sameReply(i, nf):
+	case reply || !t.sameName(i, nf):
 		o.insert(t, nf, flags, now-cold)
 	default:
-		var nb body
-		nb.packBody(nf)
-		m := nb.mutable()
-		if differ(b.mutable(), m) || n.active && !b.has(ownOwner) {
-			b.setMutable(&m)
+		m := mutableOf(nf)
+		if differ(t.mutable(i), m) || n.active && !b.has(ownOwner) {
+			t.setMutable(i, &m)
 			b.clear(ownGhost)
 			if n.active {
 				b.own()
@@ -277,7 +275,7 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	t := &o.tabs[kindOf(k.Family)]
 	i, ok := t.findOrig(&k)
 	if !ok {
-		if n.active && certain(d, &body{}) { // not yet adopted: it must not be
+		if n.active && certain(d, 0) { // not yet adopted: it must not be
 			n.ended(&k)
 		}
 		return
@@ -290,7 +288,7 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 		} else {
 			o.remove(slot, false)
 		}
-	case certain(d, b):
+	case certain(d, b.state):
 		o.remove(slot, b.has(ownOwner))
 	case !b.has(ownHeld):
 		b.set(ownHeld)
@@ -300,11 +298,12 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 
 // certain says whether a death is the flow's own: it ran out, packets closed
 // it, or somebody asked for it. Others may come from a lost link or address.
-func certain(d *conntrack.Death, b *body) bool {
+func certain(d *conntrack.Death, state uint8) bool {
 	closing := func(s conntrack.TCPState) bool {
 		return s >= conntrack.TCPFinWait && s <= conntrack.TCPClose
 	}
-	return d.PortID != 0 || d.TimeLeft <= 1 || closing(d.Flow.TCP.State) || closing(conntrack.TCPState(b.state))
+	return d.PortID != 0 || d.TimeLeft <= 1 ||
+		d.Flow.Proto == unix.IPPROTO_TCP && (closing(d.Flow.TCP.State) || closing(conntrack.TCPState(state)))
 }
 
 func (o *own) tick(now int64) {

@@ -82,14 +82,50 @@ type mutable struct {
 	mark, timeout       uint32
 	status              uint16
 	state, flags, scale uint8
+	vtag                [2]uint32 // SCTP; a table keeps it apart
 }
 
+// mutableOf takes it from a flow in normal form.
+func mutableOf(f *conntrack.Flow) mutable {
+	m := mutable{mark: f.Mark, timeout: f.Timeout, status: uint16(f.Status)}
+	switch f.Proto {
+	case unix.IPPROTO_TCP:
+		m.state = uint8(f.TCP.State)
+		m.flags = f.TCP.Flags[0]&15 | f.TCP.Flags[1]<<4
+		m.scale = f.TCP.Scale[0]&15 | f.TCP.Scale[1]<<4
+	case unix.IPPROTO_SCTP:
+		m.state, m.vtag = f.SCTP.State&detailState, f.SCTP.VTag
+	}
+	return m
+}
+
+// put writes it into a flow whose protocol is known.
+func (m *mutable) put(f *conntrack.Flow) {
+	f.Mark, f.Timeout, f.Status = m.mark, m.timeout, conntrack.Status(m.status)
+	f.TCP, f.SCTP = conntrack.TCP{}, conntrack.SCTP{}
+	switch f.Proto {
+	case unix.IPPROTO_TCP:
+		f.TCP.State = conntrack.TCPState(m.state)
+		f.TCP.Flags = [2]uint8{m.flags & 15, m.flags >> 4}
+		f.TCP.Scale = [2]uint8{m.scale & 15, m.scale >> 4}
+	case unix.IPPROTO_SCTP:
+		f.SCTP = conntrack.SCTP{State: m.state, VTag: m.vtag}
+	}
+}
+
+// A body's status has the direction of the zone in its two highest bits, which
+// no status that is copied uses.
+const (
+	zoneDirShift = 14
+	statusMask   = 1<<zoneDirShift - 1
+)
+
 func (b *body) mutable() mutable {
-	return mutable{b.mark, b.timeout, b.status, b.state, b.flags, b.scale}
+	return mutable{mark: b.mark, timeout: b.timeout, status: b.status & statusMask, state: b.state, flags: b.flags, scale: b.scale}
 }
 
 func (b *body) setMutable(m *mutable) {
-	b.mark, b.timeout, b.status = m.mark, m.timeout, m.status
+	b.mark, b.timeout, b.status = m.mark, m.timeout, b.status&^statusMask|m.status
 	b.state, b.flags, b.scale = m.state, m.flags, m.scale
 }
 
@@ -109,6 +145,12 @@ func normal(f *conntrack.Flow) {
 	if f.Proto != unix.IPPROTO_TCP {
 		f.TCP = conntrack.TCP{}
 	}
+	if f.Proto != unix.IPPROTO_SCTP {
+		f.SCTP = conntrack.SCTP{}
+	}
+	if f.Zone == 0 {
+		f.ZoneDir = conntrack.ZoneBoth
+	}
 	for i := range f.TCP.Flags {
 		f.TCP.Flags[i] &= tcpFlagsKept
 		f.TCP.Scale[i] &= 0x0f
@@ -125,19 +167,22 @@ func nearly(t, d uint32) bool {
 	return diff <= 2 || diff <= d/64
 }
 
+// packBody writes f but its tuples.
 func (b *body) packBody(f *conntrack.Flow) {
-	b.mark, b.timeout, b.status, b.zone = f.Mark, f.Timeout, uint16(f.Status), f.Zone
-	b.proto, b.state = f.Proto, uint8(f.TCP.State)
-	b.flags = f.TCP.Flags[0]&15 | f.TCP.Flags[1]<<4
-	b.scale = f.TCP.Scale[0]&15 | f.TCP.Scale[1]<<4
+	b.zone, b.proto = f.Zone, f.Proto
+	b.status = uint16(f.ZoneDir) << zoneDirShift
+	m := mutableOf(f)
+	b.setMutable(&m)
 }
 
-func (b *body) unpackBody(f *conntrack.Flow) {
-	f.Mark, f.Timeout, f.Status, f.Zone = b.mark, b.timeout, conntrack.Status(b.status), b.zone
-	f.Proto = b.proto
-	f.TCP.State = conntrack.TCPState(b.state)
-	f.TCP.Flags = [2]uint8{b.flags & 15, b.flags >> 4}
-	f.TCP.Scale = [2]uint8{b.scale & 15, b.scale >> 4}
+func (b *body) zoneDir() conntrack.ZoneDir { return conntrack.ZoneDir(b.status >> zoneDirShift) }
+
+// zoneOf is the zone that counts for a direction of the flow.
+func (b *body) zoneOf(reply bool) uint16 {
+	if d := b.zoneDir(); d == conntrack.ZoneReply && !reply || d == conntrack.ZoneOrig && reply {
+		return 0
+	}
+	return b.zone
 }
 
 func pack4(t *conntrack.Tuple) tuple4 {
@@ -173,6 +218,8 @@ func defaultTimeout(proto, state uint8, status uint16) uint32 {
 		return 30
 	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		return 30
+	case unix.IPPROTO_SCTP:
+		return 210
 	}
 	return 600
 }

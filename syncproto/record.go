@@ -14,7 +14,7 @@ import (
 // The first byte of a record (docs/protocol.md, Records):
 //
 //	0 0 t t t t t t                     control: type, then length, then body
-//	0 1 o h h p p d   full              o owner, h heat, p protocol, d TCP detail
+//	0 1 o h h p p d   full              o owner, h heat, p protocol, d detail
 //	1 0 o h h d m 0   short             m mask follows
 //	1 1 o 0 0 0 0 0   deletion
 const (
@@ -64,12 +64,14 @@ const (
 	shortKnown   = shortMark | shortStatus | shortTimeout
 )
 
-// The TCP detail: the state in the low four bits, then what follows it.
+// The detail of TCP and SCTP: the state in the low four bits, then what follows
+// it. Without a detail TCP has its defaults and SCTP has zeros.
 const (
 	detailState    = 0x0f
-	detailFlags    = 0x10
-	detailScale    = 0x20
-	detailReserved = 0xc0
+	detailFlags    = 0x10 // TCP flags, a byte
+	detailScale    = 0x20 // window scales, a byte
+	detailVTags    = 0x40 // SCTP verification tags, eight bytes
+	detailReserved = 0x80
 )
 
 // maxRecord is more than the longest flow record.
@@ -86,8 +88,10 @@ type flowRecord struct {
 
 	flow conntrack.Flow // full only
 	// short only: what was present; resolve gives the rest its defaults.
-	mut                   mutable
+	mark, timeout         uint32
+	status                uint16
 	hasStatus, hasTimeout bool
+	detail                detail
 }
 
 // zigzag gives small numbers to slots that are near.
@@ -134,7 +138,7 @@ func appendFull(b []byte, slot, prev uint32, f *conntrack.Flow, owner bool, heat
 	}
 	if f.Zone != 0 {
 		mask |= fullZone
-		b = binary.BigEndian.AppendUint16(b, f.Zone)
+		b = binary.AppendUvarint(b, uint64(f.Zone)<<2|uint64(f.ZoneDir))
 	}
 	if uint16(f.Status) != defaultStatus(f) {
 		mask |= fullStatus
@@ -177,23 +181,31 @@ func appendReply(b []byte, f *conntrack.Flow, size int) ([]byte, byte) {
 }
 
 func appendDetail(b []byte, f *conntrack.Flow) ([]byte, bool) {
-	if f.Proto != unix.IPPROTO_TCP {
-		return b, false
-	}
-	flags := f.TCP.Flags[0]&15 | f.TCP.Flags[1]<<4
-	scale := f.TCP.Scale[0]&15 | f.TCP.Scale[1]<<4
-	if uint8(f.TCP.State) == defaultState && flags == defaultFlags && scale == defaultScale {
+	m := mutableOf(f)
+	switch f.Proto {
+	case unix.IPPROTO_SCTP:
+		if f.SCTP == (conntrack.SCTP{}) {
+			return b, false
+		}
+		b = append(b, m.state|detailVTags)
+		b = binary.BigEndian.AppendUint32(b, m.vtag[0])
+		return binary.BigEndian.AppendUint32(b, m.vtag[1]), true
+	case unix.IPPROTO_TCP:
+		if m.state == defaultState && m.flags == defaultFlags && m.scale == defaultScale {
+			return b, false
+		}
+	default:
 		return b, false
 	}
 	at := len(b)
-	b = append(b, uint8(f.TCP.State)&detailState)
-	if flags != defaultFlags {
+	b = append(b, m.state&detailState)
+	if m.flags != defaultFlags {
 		b[at] |= detailFlags
-		b = append(b, flags)
+		b = append(b, m.flags)
 	}
-	if scale != defaultScale {
+	if m.scale != defaultScale {
 		b[at] |= detailScale
-		b = append(b, scale)
+		b = append(b, m.scale)
 	}
 	return b, true
 }
@@ -248,199 +260,4 @@ func addrLen(slot uint32) int {
 		return 16
 	}
 	return 4
-}
-
-// reader takes values off a slice; after the first that is missing all are
-// zero and bad stays set.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) take(n int) []byte {
-	if r.bad || len(r.b) < n {
-		r.bad = true
-		return make16[:n]
-	}
-	out := r.b[:n]
-	r.b = r.b[n:]
-	return out
-}
-
-var make16 [16]byte
-
-func (r *reader) byte() byte  { return r.take(1)[0] }
-func (r *reader) u16() uint16 { return binary.BigEndian.Uint16(r.take(2)) }
-func (r *reader) u32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || r.bad {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) addr(size int) (a conntrack.Addr) {
-	copy(a[:], r.take(size))
-	return a
-}
-
-// parseFlow reads the flow record at the start of b, whose class is not
-// control, and gives what follows it.
-func parseFlow(b []byte, prev uint32, rec *flowRecord) ([]byte, error) {
-	r := reader{b: b}
-	h := r.byte()
-	slot := unzigzag(r.uvarint(), prev)
-	if r.bad || slot < 0 || slot>>1 >= maxEntries {
-		return nil, errRecord
-	}
-	rec.class, rec.slot = h&classMask, uint32(slot)
-	rec.owner, rec.heat = h&headOwner != 0, h&headHeatMask>>headHeatShift
-	ok := false
-	switch rec.class {
-	case classFull:
-		ok = r.full(h, rec)
-	case classShort:
-		ok = r.short(h, rec)
-	case classDelete:
-		ok = h&deleteReserved == 0
-	}
-	if !ok || r.bad {
-		return nil, errRecord
-	}
-	return r.b, nil
-}
-
-func (r *reader) full(h byte, rec *flowRecord) bool {
-	f := &rec.flow
-	*f = conntrack.Flow{Family: kind(rec.slot & 1).family()}
-	switch h & fullProtoMask >> fullProtoShift {
-	case protoTCP:
-		f.Proto = unix.IPPROTO_TCP
-	case protoUDP:
-		f.Proto = unix.IPPROTO_UDP
-	case protoICMP:
-		f.Proto = icmpOf(rec.slot)
-	case protoOther:
-		f.Proto = r.byte()
-	}
-	mask := r.byte()
-	size := addrLen(rec.slot)
-	f.Orig.Src, f.Orig.Dst = r.addr(size), r.addr(size)
-	f.Orig.SrcPort, f.Orig.DstPort = r.u16(), r.u16()
-	r.reply(f, mask, size)
-	if mask&fullMark != 0 {
-		f.Mark = r.u32()
-	}
-	if mask&fullZone != 0 {
-		f.Zone = r.u16()
-	}
-	f.Status = conntrack.Status(defaultStatus(f))
-	if mask&fullStatus != 0 {
-		f.Status = conntrack.Status(r.u16())&statusKept | conntrack.Confirmed
-	}
-	var m mutable
-	if mask&fullTimeout != 0 {
-		m.timeout = r.timeout()
-	}
-	ok := r.detail(&m, h&fullDetail != 0)
-	if f.Proto == unix.IPPROTO_TCP {
-		f.TCP.State = conntrack.TCPState(m.state)
-		f.TCP.Flags = [2]uint8{m.flags & 15, m.flags >> 4}
-		f.TCP.Scale = [2]uint8{m.scale & 15, m.scale >> 4}
-	} else if h&fullDetail != 0 {
-		return false
-	}
-	f.Timeout = m.timeout
-	if mask&fullTimeout == 0 {
-		f.Timeout = defaultTimeout(f.Proto, m.state, uint16(f.Status))
-	}
-	return ok
-}
-
-func (r *reader) reply(f *conntrack.Flow, mask byte, size int) {
-	f.Reply = conntrack.Tuple{Src: f.Orig.Dst, Dst: f.Orig.Src}
-	f.Reply.SrcPort, f.Reply.DstPort = inversePorts(f)
-	if mask&fullReplyDst != 0 {
-		f.Reply.Dst = r.addr(size)
-	}
-	if mask&fullReplyDstPort != 0 {
-		f.Reply.DstPort = r.u16()
-	}
-	if mask&fullReplySrc != 0 {
-		f.Reply.Src = r.addr(size)
-	}
-	if mask&fullReplySrcPort != 0 {
-		f.Reply.SrcPort = r.u16()
-	}
-}
-
-// timeout reads seconds; more than 32 bits of them are malformed.
-func (r *reader) timeout() uint32 {
-	v := r.uvarint()
-	if v > 1<<32-1 {
-		r.bad = true
-	}
-	return uint32(v)
-}
-
-func (r *reader) detail(m *mutable, present bool) bool {
-	m.state, m.flags, m.scale = defaultState, defaultFlags, defaultScale
-	if !present {
-		return true
-	}
-	d := r.byte()
-	m.state = d & detailState
-	if d&detailFlags != 0 {
-		m.flags = r.byte()
-	}
-	if d&detailScale != 0 {
-		m.scale = r.byte()
-	}
-	return d&detailReserved == 0 && m.state <= uint8(conntrack.TCPSynSent2)
-}
-
-func (r *reader) short(h byte, rec *flowRecord) bool {
-	if h&shortReserved != 0 {
-		return false
-	}
-	var mask byte
-	if h&shortMask != 0 {
-		mask = r.byte()
-	}
-	m := &rec.mut
-	*m = mutable{}
-	if mask&shortMark != 0 {
-		m.mark = r.u32()
-	}
-	if rec.hasStatus = mask&shortStatus != 0; rec.hasStatus {
-		m.status = uint16(conntrack.Status(r.u16())&statusKept | conntrack.Confirmed)
-	}
-	if rec.hasTimeout = mask&shortTimeout != 0; rec.hasTimeout {
-		m.timeout = r.timeout()
-	}
-	return r.detail(m, h&shortDetail != 0) && mask&^byte(shortKnown) == 0
-}
-
-// resolve lays a short record over f, the flow of its slot.
-func (rec *flowRecord) resolve(f *conntrack.Flow) {
-	m := &rec.mut
-	f.Mark = m.mark
-	f.Status = conntrack.Status(defaultStatus(f))
-	if rec.hasStatus {
-		f.Status = conntrack.Status(m.status)
-	}
-	f.TCP = conntrack.TCP{}
-	if f.Proto == unix.IPPROTO_TCP {
-		f.TCP.State = conntrack.TCPState(m.state)
-		f.TCP.Flags = [2]uint8{m.flags & 15, m.flags >> 4}
-		f.TCP.Scale = [2]uint8{m.scale & 15, m.scale >> 4}
-	}
-	f.Timeout = m.timeout
-	if !rec.hasTimeout {
-		f.Timeout = defaultTimeout(f.Proto, uint8(f.TCP.State), uint16(f.Status))
-	}
 }

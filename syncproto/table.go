@@ -3,6 +3,8 @@
 package syncproto
 
 import (
+	"golang.org/x/sys/unix"
+
 	"github.com/tandem-ha/tandem/conntrack"
 )
 
@@ -60,6 +62,7 @@ type table struct {
 	n      uint32 // entries in use
 	limit  uint32
 	tuples index
+	vtags  map[uint32][2]uint32 // of SCTP flows, by entry
 }
 
 func (t *table) init(k kind, limit int, seed uint64) {
@@ -116,8 +119,36 @@ func (t *table) vacate(i uint32) {
 	if !b.has(flagHidden) {
 		t.unindex(i)
 	}
+	if b.proto == unix.IPPROTO_SCTP {
+		delete(t.vtags, i)
+	}
 	*b = body{}
 	t.n--
+}
+
+func (t *table) setVTag(i uint32, v [2]uint32) {
+	if t.vtags == nil {
+		t.vtags = map[uint32][2]uint32{}
+	}
+	t.vtags[i] = v
+}
+
+// mutable and setMutable read and write what may change of a flow.
+func (t *table) mutable(i uint32) mutable {
+	b := t.at(i)
+	m := b.mutable()
+	if b.proto == unix.IPPROTO_SCTP {
+		m.vtag = t.vtags[i]
+	}
+	return m
+}
+
+func (t *table) setMutable(i uint32, m *mutable) {
+	b := t.at(i)
+	b.setMutable(m)
+	if b.proto == unix.IPPROTO_SCTP {
+		t.setVTag(i, m.vtag)
+	}
 }
 
 // recycle gives an empty entry back.
@@ -138,10 +169,13 @@ func (t *table) store(i uint32, f *conntrack.Flow) {
 		e.packBody(f)
 		e.orig, e.reply = pack6(&f.Orig), pack6(&f.Reply)
 	}
+	if f.Proto == unix.IPPROTO_SCTP {
+		t.setVTag(i, f.SCTP.VTag)
+	}
 	k := f.Key()
 	t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1)
-	if f.Reply != f.Orig {
-		k = f.ReplyKey()
+	if rk := f.ReplyKey(); rk != k {
+		k = rk
 		t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1|1)
 	}
 }
@@ -166,16 +200,17 @@ func (t *table) unindex(i uint32) {
 
 // load reads entry i into f.
 func (t *table) load(i uint32, f *conntrack.Flow) {
-	f.Family = t.kind.family()
+	b := t.at(i)
+	f.Family, f.Proto, f.Zone, f.ZoneDir = t.kind.family(), b.proto, b.zone, b.zoneDir()
+	m := t.mutable(i)
+	m.put(f)
 	if t.kind == kind4 {
 		e := &t.c4[i>>chunkBits][i&chunkMask]
-		e.unpackBody(f)
 		e.orig.unpack(&f.Orig)
 		e.reply.unpack(&f.Reply)
 		return
 	}
 	e := &t.c6[i>>chunkBits][i&chunkMask]
-	e.unpackBody(f)
 	e.orig.unpack(&f.Orig)
 	e.reply.unpack(&f.Reply)
 }
@@ -190,7 +225,7 @@ func (t *table) key(v uint32, k *conntrack.Key) {
 		} else {
 			e.reply.unpack(&k.Tuple)
 		}
-		k.Zone, k.Family, k.Proto = e.zone, conntrack.IPv4, e.proto
+		k.Zone, k.Family, k.Proto = e.zoneOf(v&1 != 0), conntrack.IPv4, e.proto
 		return
 	}
 	e := &t.c6[i>>chunkBits][i&chunkMask]
@@ -199,7 +234,7 @@ func (t *table) key(v uint32, k *conntrack.Key) {
 	} else {
 		e.reply.unpack(&k.Tuple)
 	}
-	k.Zone, k.Family, k.Proto = e.zone, conntrack.IPv6, e.proto
+	k.Zone, k.Family, k.Proto = e.zoneOf(v&1 != 0), conntrack.IPv6, e.proto
 }
 
 // find gives the entry that holds k in either direction, and which.
@@ -214,8 +249,12 @@ func (t *table) findOrig(k *conntrack.Key) (uint32, bool) {
 	return i, ok && !reply
 }
 
-// sameReply says whether entry i has both tuples of f (its key is the same).
-func (t *table) sameReply(i uint32, f *conntrack.Flow) bool {
+// sameName says whether entry i, which has the original tuple of f, has its
+// reply tuple and its zone, too: then only what is mutable differs.
+func (t *table) sameName(i uint32, f *conntrack.Flow) bool {
+	if b := t.at(i); b.zone != f.Zone || b.zoneDir() != f.ZoneDir {
+		return false
+	}
 	if t.kind == kind4 {
 		return t.c4[i>>chunkBits][i&chunkMask].reply == pack4(&f.Reply)
 	}

@@ -196,12 +196,35 @@ func (h *host) release() {
 	for _, in := range h.alive {
 		in.owner = false
 	}
+	for _, in := range h.w.byMark {
+		if in.host == h.id && in.ended && h.other().remembers(in) {
+			in.unsure = true // only the sweep will end it, and then nobody owned it
+		}
+	}
+}
+
+// remembers says whether a host has a flow of the other from a session that is
+// not the other's.
+func (h *host) remembers(in *instance) bool {
+	k, v := in.flow.Key(), h.peer.View()
+	i, ok := v.find(&k)
+	return ok && (v.table(k.Family).at(i).has(viewFormer) || h.peer.session.their != h.other().peer.session.my)
 }
 
 // dropReleased ends ghosts; no peer owns a flow of ours, so nothing else goes.
 func (h *host) dropReleased() {
 	h.node.DropReleased(h.w.now)
 	h.dropping = true
+}
+
+// reap ends the ghosts that the slices of DropReleased have come by.
+func (h *host) reap() {
+	for _, in := range h.alive {
+		k := in.flow.Key()
+		if _, ok := h.node.own.tabs[kindOf(k.Family)].findOrig(&k); !ok && in.ghost {
+			h.end(in, false)
+		}
+	}
 }
 
 func (h *host) restart(dying int) {
@@ -264,12 +287,10 @@ func (w *world) pass(d int64) error {
 	for end := w.now + d; w.now < end; w.now += ms {
 		for _, h := range w.hosts {
 			h.node.Tick(w.now)
-			if h.dropping && !h.node.own.drop.running {
-				h.dropping, h.released = false, false
-				for _, in := range h.alive {
-					if in.ghost {
-						h.end(in, false)
-					}
+			if h.dropping {
+				h.reap()
+				if !h.node.own.drop.running {
+					h.dropping, h.released = false, false
 				}
 			}
 			w.send(h)
