@@ -21,11 +21,11 @@ func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "read the configuration, and with --live ask this machine whether it can carry it",
-		Flags: []cli.Flag{configFlag, &cli.BoolFlag{Name: "live", Usage: "ask the machine too; needs root"}},
+		Flags: []cli.Flag{configFlag, &cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "ask the machine too; needs root"}},
 		Action: func(ctx *cli.Context) error {
 			cfg, err := config.Load(ctx.String("config"))
 			if err != nil {
-				return err
+				return refused(ctx, err)
 			}
 			found := []live.Finding{{Level: live.OK, What: "configuration", Text: summary(cfg)}}
 			if ctx.Bool("live") {
@@ -40,6 +40,22 @@ func checkCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+// refused shows the faults of a file: as sentences main does it, as JSON each
+// is a finding.
+func refused(ctx *cli.Context, err error) error {
+	if !wantsJSON(ctx) {
+		return err
+	}
+	var found []live.Finding
+	for line := range strings.Lines(err.Error()) {
+		found = append(found, live.Finding{Level: live.Fail, What: "configuration", Text: strings.TrimSuffix(line, "\n")})
+	}
+	if err := show(ctx, found, nil); err != nil {
+		return err
+	}
+	return errQuiet
 }
 
 // running asks the daemon of this configuration, if one runs: what it holds

@@ -22,8 +22,8 @@ func eventCommand() *cli.Command {
 			Usage: "print how things are and then every change, in order, until interrupted",
 			Flags: []cli.Flag{
 				socketFlag,
-				&cli.Uint64Flag{Name: "after", Usage: "begin after event number `N` instead"},
-				&cli.BoolFlag{Name: "history", Usage: "print what is remembered, and end"},
+				&cli.Uint64Flag{Name: "after", Usage: "begin after event number `N` instead", DefaultText: "how things are"},
+				&cli.BoolFlag{Name: "history", DisableDefaultText: true, Usage: "print what is remembered, and end"},
 			},
 			Action: watchEvents,
 		}},

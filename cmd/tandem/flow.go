@@ -28,14 +28,14 @@ func flowCommand() *cli.Command {
 				Usage: "list flows, with those that no copy can save and what to do about it",
 				Flags: []cli.Flag{
 					socketFlag,
-					&cli.BoolFlag{Name: "own", Usage: "what this node replicates, not the kernel table"},
-					&cli.BoolFlag{Name: "view", Usage: "the copy of the peers' flows, not the kernel table"},
+					&cli.BoolFlag{Name: "own", DisableDefaultText: true, Usage: "what this node replicates, not the kernel table"},
+					&cli.BoolFlag{Name: "view", DisableDefaultText: true, Usage: "the copy of the peers' flows, not the kernel table"},
 					&cli.StringFlag{Name: "peer", Usage: "with --view: of the peer `NAME` only"},
 					&cli.StringFlag{Name: "protocol", Aliases: []string{"p"}, Usage: "of protocol `NAME` or number"},
 					&cli.StringFlag{Name: "address", Aliases: []string{"a"}, Usage: "with `ADDRESS` (or in a prefix) on any side"},
 					&cli.StringFlag{Name: "state", Usage: "in TCP state `NAME`"},
-					&cli.BoolFlag{Name: "stranded", Usage: "only those that no copy can save"},
-					&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N`"},
+					&cli.BoolFlag{Name: "stranded", DisableDefaultText: true, Usage: "only those that no copy can save"},
+					&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N`", DefaultText: "all"},
 				},
 				Action: listFlows,
 			},
@@ -142,7 +142,7 @@ func countFlows(ctx *cli.Context) error {
 		}
 		fmt.Fprintf(w, "Kernel table  %s of %s entries (%s)%s\n", number(n.Kernel.Entries), number(n.Kernel.Max),
 			percent(float64(n.Kernel.Entries), float64(n.Kernel.Max)), either(len(protocols) > 0, ": ", "")+strings.Join(protocols, ", "))
-		fmt.Fprintf(w, "Replicated    %s of them\n", number(n.Replicated))
+		fmt.Fprintf(w, "Replicated    %s of them: they pass through, and the policy wants them\n", number(n.Replicated))
 		if n.Stranded > 0 {
 			fmt.Fprintf(w, "STRANDED      %s of them: no copy can save these; tandem flow list --stranded says why and what to do\n", number(n.Stranded))
 		} else {

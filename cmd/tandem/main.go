@@ -65,14 +65,45 @@ var (
 	configFlag = &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read `FILE`", Value: config.DefaultPath}
 )
 
+// helpText is tandem --help. TestHelp holds it against the commands.
+const helpText = `tandem: two routers that act as one, by VRRP and connection tracking replication
+
+Usage: tandem OBJECT COMMAND [OPTION...]
+
+What happened, and is all well? These ask the daemon that runs here:
+  status            who is Active, since when and why, and what is wrong: look here first
+  vrrp show         the election: roles, priorities, adverts, errors
+  sync show         the copy: links, peers, what each side lacks
+  flow list|count   connections: the kernel table, own ones, the copy; those that no copy can save
+  event watch       what changes, as it changes; --history: what did
+
+The daemon:
+  check [--live]    read a configuration, --live: ask this machine whether it can carry it
+  run               be a node until SIGTERM, which hands the role over to the peer
+  version           which tandem this is
+
+What the kernel has; these need no daemon:
+  feature           try what tandem can use of this kernel
+  prog show         BPF programs, where they are attached, runs and time per run
+  map show|dump     BPF maps
+  link show         what is attached where
+
+Options, before or after the command:
+  -j, --json        print JSON
+  -h, --help        explain; tandem OBJECT COMMAND --help says more
+
+Exit codes: 0 good, 1 an error (one sentence on stderr), 2 a mistake on the command line.
+`
+
 func newApp() *cli.App {
 	app := &cli.App{
-		Name:            "tandem",
-		Usage:           "two routers that act as one: VRRP and connection tracking replication",
-		HideVersion:     true,
-		HideHelpCommand: true,
-		Flags:           []cli.Flag{jsonFlag},
-		ExitErrHandler:  func(*cli.Context, error) {}, // main exits
+		Name:                  "tandem",
+		Usage:                 "two routers that act as one: VRRP and connection tracking replication",
+		HideVersion:           true,
+		CustomAppHelpTemplate: helpText,
+		HideHelpCommand:       true,
+		Flags:                 []cli.Flag{jsonFlag},
+		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
 			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
 			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), progCommand(), mapCommand(), linkCommand(),

@@ -95,7 +95,7 @@ func writePrograms(w io.Writer, all []loader.Program) {
 	}
 	g := newGrid(">Id", "Name", "Type", "Hook", "Interface", ">Runs", ">Time per run", ">Memory")
 	for _, p := range all {
-		g.row(id(p.ID), p.Name, p.Type, cmp.Or(p.Hook, "-"), cmp.Or(strings.Join(p.Interface, ", "), "-"),
+		g.row(id(p.ID), p.Name, p.Type, cmp.Or(p.Hook, "-"), place(p.Hook, strings.Join(p.Interface, ", ")),
 			number(p.Runs), p.TimePerRun.String(), bytesOf(p.Memory))
 	}
 	g.write(w, "")
@@ -129,9 +129,18 @@ func writeLinks(w io.Writer, all []loader.Link) {
 	}
 	g := newGrid(">Id", "Type", "Hook", "Interface", "Program", ">Program id")
 	for _, l := range all {
-		g.row(either(l.ID == 0, "-", id(l.ID)), l.Type, l.Hook, cmp.Or(l.Interface, "-"), l.Name, id(l.Program))
+		g.row(either(l.ID == 0, "-", id(l.ID)), l.Type, l.Hook, place(l.Hook, l.Interface), l.Name, id(l.Program))
 	}
 	g.write(w, "")
+}
+
+// place is where a program is attached. A hook of an interface whose name
+// cannot be had is in another network namespace.
+func place(hook, iface string) string {
+	if iface == "" && strings.HasPrefix(hook, "tc-") {
+		return "(elsewhere)"
+	}
+	return cmp.Or(iface, "-")
 }
 
 func id(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -95,7 +95,7 @@ func TestShow(t *testing.T) {
 			}
 			if c.Picture.Sync != nil {
 				section(&b, "sync show")
-				writePeers(&b, c.Picture.Sync, c.Picture.Now)
+				writePeers(&b, c.Picture.Sync, c.Picture.Now, nil)
 				writeSyncCounters(&b, c.Picture.Sync)
 			}
 			socket := startDaemon(t, c)

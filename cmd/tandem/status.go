@@ -47,7 +47,7 @@ func writeStatus(w io.Writer, s *control.Status) {
 	writeGroups(w, s.Groups, s.Now)
 	if s.Sync != nil {
 		fmt.Fprintln(w)
-		writePeers(w, s.Sync, s.Now)
+		writePeers(w, s.Sync, s.Now, said(s.Alarms))
 	}
 	fmt.Fprintln(w)
 	writeMachine(w, s)
@@ -94,35 +94,60 @@ func activeElsewhere(s *control.Status, set string) string {
 	return addr
 }
 
+// said is the texts of alarms: what one of them says is not said again.
+func said(alarms []control.Alarm) map[string]bool {
+	texts := make(map[string]bool)
+	for _, a := range alarms {
+		texts[a.Text] = true
+	}
+	return texts
+}
+
 // readiness says whether connections would survive if the Active failed now.
 func readiness(s *control.Status) string {
-	var faults []string
-	silent := make(map[string]bool) // links, so that their peers are not named again
-	for _, l := range s.Sync.Links {
-		if !l.Heard && l.Hint != "" {
-			faults = append(faults, l.Hint)
-			silent[l.Interface] = true
-		}
-	}
 	active := len(s.Sets) > 0 && s.Sets[0].Role == control.RoleActive
+	who := either(active, s.Node, "the Active")
+	faults := missing(s, active)
+	if len(faults) == 0 {
+		return "If " + who + " failed now, its connections would live on: the copy is complete."
+	}
+	return "If " + who + " failed now, connections would be LOST:\n  " + strings.Join(faults, "\n  ")
+}
+
+// missing says what the copy lacks, and why.
+func missing(s *control.Status, active bool) (faults []string) {
+	told := said(s.Alarms)
+	hint := func(text string) string {
+		if text == "" || told[text] {
+			return ""
+		}
+		return ": " + text
+	}
 	for _, p := range s.Sync.Peers {
 		switch {
-		case !p.Heard && silent[p.Interface]:
+		case !p.Heard && p.LastHeard.IsZero():
+			faults = append(faults, fmt.Sprintf("all of them, since %s was never heard%s", p.Name, hint(p.Hint)))
 		case !p.Heard:
-			faults = append(faults, strings.TrimSuffix(fmt.Sprintf("%s is not heard: %s", p.Name, p.Hint), ": "))
+			faults = append(faults, fmt.Sprintf("those made since %s, when %s was last heard%s%s", clock(p.LastHeard, s.Now), p.Name,
+				either(active, ", and all of them if it is down itself", fmt.Sprintf("; of older ones there is a copy here, %s flows", number(p.View))),
+				hint(p.Hint)))
 		case active && !p.PeerComplete:
 			faults = append(faults, fmt.Sprintf("%s has not got every flow yet: %s are still to be sent", p.Name, number(p.BacklogFlows)))
 		case !active && !p.Complete:
 			faults = append(faults, fmt.Sprintf("the copy of %s's flows is not complete yet", p.Name))
 		}
+		if t := s.Table; t != nil && !active && p.Uncommitted > 0 && uint64(t.Entries)+uint64(p.Uncommitted) > uint64(t.Max) {
+			faults = append(faults, fmt.Sprintf("the kernel table has no room for %s flows of %s's", number(p.Uncommitted), p.Name))
+		}
 	}
-	if len(s.Sync.Peers) == 0 && len(faults) == 0 {
-		faults = append(faults, "no peer was found yet")
+	if len(s.Sync.Peers) == 0 {
+		text := "all of them, since no peer was found yet"
+		for _, l := range s.Sync.Links {
+			text += hint(l.Hint)
+		}
+		faults = append(faults, text)
 	}
-	if len(faults) == 0 {
-		return "If the Active failed now, its connections would live on: the copy is complete."
-	}
-	return "If the Active failed now, connections would be LOST:\n  " + strings.Join(faults, "\n  ")
+	return faults
 }
 
 func writeMachine(w io.Writer, s *control.Status) {
@@ -142,9 +167,12 @@ func writeMachine(w io.Writer, s *control.Status) {
 		fmt.Fprintf(w, "Fence         %s (%s); dropped since start: %s\n", state, f.Kind, cmp.Or(reasons(f.Dropped), "nothing"))
 	}
 	if a := s.Adverts; a != nil {
-		fmt.Fprintf(w, "Adverts       process %d, %s, taken by %s; lateness p50 %s, p99 %s, max %s\n", a.PID,
-			either(a.RealTime, "real time", "NOT real time: it may be late under load"), a.Rung,
-			micros(a.LateP50), micros(a.LateP99), micros(a.LateMax))
+		late := "none sent yet"
+		if a.Sent > 0 {
+			late = fmt.Sprintf("sent late by p50 %s, p99 %s, max %s", micros(a.LateP50), micros(a.LateP99), micros(a.LateMax))
+		}
+		fmt.Fprintf(w, "Adverts       process %d, %s, taken by %s; %s\n", a.PID,
+			either(a.RealTime, "real time", "NOT real time: it may be late under load"), a.Rung, late)
 	}
 	fmt.Fprintf(w, "Daemon        %s, version %s, configuration %s, up %s\n", s.Node, s.Version, s.Config, ago(s.Now.Sub(s.Started)))
 }
@@ -156,5 +184,6 @@ func writeTimeline(w io.Writer, t *control.Timeline, now time.Time) {
 	for _, step := range t.Steps {
 		fmt.Fprintf(w, "  %+9.1f ms  %s\n", step.AtMS, step.Name)
 	}
-	fmt.Fprintf(w, "  %s flows written, %s failed\n", number(t.Committed), number(t.Failed))
+	fmt.Fprintf(w, "  %s flows were still to be written%s\n", number(t.Committed),
+		either(t.Failed > 0, ", "+number(t.Failed)+" of them could not be", ""))
 }

@@ -31,7 +31,7 @@ func syncCommand() *cli.Command {
 						fmt.Fprintln(w, "Nothing is replicated: [conntrack-sync] is not configured.")
 						return
 					}
-					writePeers(w, s, time.Now())
+					writePeers(w, s, time.Now(), nil)
 					writeSyncCounters(w, s)
 				})
 			},
@@ -39,8 +39,16 @@ func syncCommand() *cli.Command {
 	}
 }
 
-// writePeers shows links and peers, and why one is silent.
-func writePeers(w io.Writer, s *control.SyncStatus, now time.Time) {
+// writePeers shows links and peers, and why one is silent. A hint that was
+// told is not told again.
+func writePeers(w io.Writer, s *control.SyncStatus, now time.Time, told map[string]bool) {
+	hinted := make(map[string]bool)
+	hint := func(text string) {
+		if text != "" && !told[text] && !hinted[text] {
+			fmt.Fprintln(w, "  "+text)
+			hinted[text] = true
+		}
+	}
 	fmt.Fprintf(w, "Own flows %s, of them owned here %s; follows %s; commit %s\n", number(s.OwnFlows), number(s.OwnerOf), s.Follows, s.Commit)
 	g := newGrid("Peer", "Address", "Link", "Role", "Heard", "Copy here", ">Flows", ">Committed", "Copy there", ">Backlog", ">Oldest")
 	for _, p := range s.Peers {
@@ -53,17 +61,13 @@ func writePeers(w io.Writer, s *control.SyncStatus, now time.Time) {
 			either(p.PeerComplete, "complete", "INCOMPLETE"), number(p.BacklogFlows), millis(p.BacklogMS))
 	}
 	g.write(w, "")
-	for _, p := range s.Peers {
-		if p.Hint != "" {
-			fmt.Fprintf(w, "  %s: %s\n", p.Name, p.Hint)
-		}
-	}
 	for _, l := range s.Links {
 		fmt.Fprintf(w, "Link %s: %s, carrier %s, MTU %d, %s\n", l.Interface, l.Local, either(l.Carrier, "up", "DOWN"), l.MTU,
 			either(l.Heard, "heard", "NOTHING HEARD"))
-		if l.Hint != "" {
-			fmt.Fprintf(w, "  %s\n", l.Hint)
-		}
+		hint(l.Hint)
+	}
+	for _, p := range s.Peers {
+		hint(p.Hint)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 var protocolNames = map[uint8]string{
 	unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMP: "icmp", unix.IPPROTO_ICMPV6: "icmp6",
 	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_GRE: "gre", unix.IPPROTO_UDPLITE: "udplite",
-	unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah",
+	unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah", unix.IPPROTO_IGMP: "igmp", 112: "vrrp",
 }
 
 // ProtocolName gives the name, or the number where there is none.

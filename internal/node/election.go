@@ -171,7 +171,7 @@ func (e *election) changed(v adverts.Changed) {
 		text += ": " + v.Reason
 	}
 	e.publish(event.Role, v.Set, text)
-	e.log.Info("role", "set", v.Set, "from", v.From.String(), "to", v.To.String(), "reason", v.Reason)
+	e.log.Info("role", "set", v.Set, "change", text)
 }
 
 func (e *election) reason(set, why string) {
