@@ -82,7 +82,7 @@ func TestOrder(t *testing.T) {
 			{3, peerIs(RoleActive, PhaseNone, 0), "drop released"},
 			{4, peerIs(RoleActive, PhaseNone, 0), ""}},
 		"adopted by an earlier term": {up, view, promoted, in, {1, Event{Kind: EvAdopted}, ""}, committed},
-		"adopted": {up, view, promoted, in, committed, {1, Event{Kind: EvAdopted}, "say Active none complete=true"}},
+		"adopted":                    {up, view, promoted, in, committed, {1, Event{Kind: EvAdopted}, "say Active none complete=true"}},
 		"released flows stay until the Active has committed and adopted them": {up, view, promoted, in, committed,
 			{0, Event{Kind: EvAdopted}, "say Active none complete=true"},
 			{1, Event{Kind: EvDemoting, Cause: "interface-down"},
