@@ -134,6 +134,9 @@ func execute(c *cli.Context) error {
 	}
 	// Ctrl-C reaches the command too, from the terminal: it decides.
 	if err := cmd.Wait(); err != nil {
+		if c.Context.Err() != nil {
+			return errInterrupted
+		}
 		return fmt.Errorf("run %s: %w", args[1], err)
 	}
 	return nil

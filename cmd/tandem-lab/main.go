@@ -42,6 +42,7 @@ func mainCode() int {
 	case err == nil:
 		return 0
 	case errors.Is(err, drill.ErrFailed): // the report has said what
+	case errors.Is(err, errInterrupted): // the lab stays
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "tandem-lab: interrupted; the lab is taken down")
 	default:
@@ -53,6 +54,9 @@ func mainCode() int {
 	}
 	return exitFailed
 }
+
+// errInterrupted ends exec: what the operator interrupted needs no comment.
+var errInterrupted = errors.New("interrupted")
 
 type usageError struct{ text string }
 

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,6 +18,9 @@ func featureCommand() *cli.Command {
 		Usage: "try what tandem can use of this kernel",
 		Action: func(ctx *cli.Context) error {
 			all := loader.Features()
+			if os.Geteuid() != 0 {
+				fmt.Fprintln(os.Stderr, "tandem: without root most of this cannot be tried: a NO may be a yes for root")
+			}
 			return show(ctx, all, func(w io.Writer) { writeFeatures(w, all) })
 		},
 	}

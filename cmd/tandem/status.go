@@ -131,6 +131,8 @@ func missing(s *control.Status, active bool) (faults []string) {
 			faults = append(faults, fmt.Sprintf("those made since %s, when %s was last heard%s%s", clock(p.LastHeard, s.Now), p.Name,
 				either(active, ", and all of them if it is down itself", fmt.Sprintf("; of older ones there is a copy here, %s flows", number(p.View))),
 				hint(p.Hint)))
+		case active && !p.PeerComplete && p.BacklogFlows == 0:
+			faults = append(faults, fmt.Sprintf("%s does not say that its copy is complete: it may not hear this node, tandem status there tells", p.Name))
 		case active && !p.PeerComplete:
 			faults = append(faults, fmt.Sprintf("%s has not got every flow yet: %s are still to be sent", p.Name, number(p.BacklogFlows)))
 		case !active && !p.Complete:
