@@ -109,6 +109,7 @@ const window = 4096
 // received is that memory.
 type received struct {
 	highest uint64
+	first   uint64 // received in this session: nobody asks for what was before
 	bits    [window / 64]uint64
 }
 
@@ -138,6 +139,9 @@ func (w *received) mark(seq uint64) {
 			w.advance(seq)
 		}
 		w.highest = seq
+	}
+	if w.first == 0 || seq < w.first {
+		w.first = seq
 	}
 	word, m := w.bit(seq)
 	*word |= m
@@ -171,7 +175,7 @@ func (w *received) appendAck(b []byte) []byte {
 	var body [2*binary.MaxVarintLen64 + maxAckBitmap]byte
 	out := binary.AppendUvarint(body[:0], w.highest)
 	out = binary.AppendUvarint(out, run)
-	low := max(w.highest-min(w.highest, window-1), 1)
+	low := max(w.highest-min(w.highest, window-1), w.first, 1)
 	fixed := len(out)
 	for next := w.highest - run; next >= low && len(out)-fixed < maxAckBitmap; {
 		var by byte
@@ -180,9 +184,6 @@ func (w *received) appendAck(b []byte) []byte {
 			next--
 		}
 		out = append(out, by)
-	}
-	for len(out) > fixed && out[len(out)-1] == 0 {
-		out = out[:len(out)-1]
 	}
 	return appendControl(b, recAck, out)
 }
