@@ -83,7 +83,7 @@ func (e *election) take(ev adverts.Event) {
 		e.publish(event.Address, v.Set, "virtual addresses are in")
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
-		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v)}) }, e.Released)
+		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v), On: outranked(v)}) }, e.Released)
 		e.reason(v.Set, left(v))
 		e.count(v.Set)
 	case adverts.AddressesOut:
@@ -236,6 +236,11 @@ func cause(v adverts.Promoting) string {
 		return "it owns the addresses (priority 255)"
 	}
 	return v.Cause.String()
+}
+
+// outranked says whether a set left Active because another router is.
+func outranked(v adverts.Demoting) bool {
+	return v.Cause == vrrp.CauseHigherPriority || v.Cause == vrrp.CauseOverslept
 }
 
 // left says why a set is no longer Active, as a sentence.

@@ -14,7 +14,7 @@ type EventKind uint8
 const (
 	EvPromoting    EventKind = iota // the election made us Active, its advert is out: Cause
 	EvAddressesIn                   // the virtual addresses are installed and announced
-	EvDemoting                      // the election left Active, addresses wait: Cause
+	EvDemoting                      // the election left Active, addresses wait: Cause; On: another router is Active
 	EvAddressesOut                  // the virtual addresses are gone
 	EvPreemptDue                    // Backup hears an Active of lower priority, or no longer: On
 	EvPeerUp                        // Peer
@@ -132,6 +132,7 @@ type Machine struct {
 	committed bool
 	adopted   bool // in this term
 	released  bool // own flows have lost their owner and still stand
+	outranked bool // the role went to another router when it was left last
 	stopping  bool
 	stopped   bool
 
@@ -159,6 +160,7 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 			m.stage = stageCommitting
 		}
 	case EvDemoting:
+		m.outranked = ev.On
 		m.demote(now, ev.Cause)
 	case EvAddressesOut:
 		m.addressesOut()
@@ -227,12 +229,14 @@ func (m *Machine) promote(now int64, cause string) {
 
 // heard takes a peer's word. An Active that says it no longer is one has
 // stopped its adverts and hands over to nobody (its interface went down, or its
-// election ended): whoever may succeeds it now, not at the end of a timer.
+// election ended): whoever may succeeds it now, not at the end of a timer. Not
+// so if it gave way to a third router, which we need not hear as well: then the
+// election goes its own way.
 func (m *Machine) heard(id PeerID, s State) {
 	p := m.peer(id)
 	released := p.state.Role == RoleActive && s.Role == RoleBackup
 	p.state = s
-	if !released || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone {
+	if !released || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
 		return
 	}
 	for _, p := range m.peers {
@@ -371,6 +375,8 @@ func (m *Machine) say() {
 	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch}
 	if m.Active() {
 		s.Role, s.Whole = RoleActive, m.stage == stageActive && m.adopted
+	} else {
+		s.Outranked = m.outranked
 	}
 	for _, p := range m.peers {
 		s.Complete = s.Complete || p.up && p.view

@@ -141,6 +141,9 @@ func TestOrder(t *testing.T) {
 			{0, peerIs(RoleActive, PhaseNone, 0), ""},
 			{1, peerIs(RoleBackup, PhaseNone, 0), "note the Active released the role,take over"},
 			{2, peerIs(RoleBackup, PhaseNone, 0), ""}},
+		"not when it gave way to a third router": {up, view,
+			{0, peerIs(RoleActive, PhaseNone, 0), ""},
+			{1, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Outranked: true}}, ""}},
 		"not when another peer has the role": {up, view, {0, Event{Kind: EvPeerUp, Peer: 2}, ""},
 			{0, peerIs(RoleActive, PhaseNone, 0), ""},
 			{0, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive}}, ""},
@@ -179,7 +182,7 @@ var promoted0 = struct {
 	"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=false"}
 
 func TestStateSymmetry(t *testing.T) {
-	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef, false}, {RoleBackup, false, PhaseDone, 1, true}} {
+	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef, false, false}, {RoleBackup, false, PhaseDone, 1, true, false}, {RoleBackup, true, PhaseNone, 0, false, true}} {
 		got, err := ParseState(s.Append(nil))
 		if err != nil || got != s {
 			t.Fatalf("ParseState(Append(%+v)) = %+v, %v", s, got, err)

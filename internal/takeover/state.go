@@ -64,18 +64,20 @@ func (p Phase) String() string {
 //	| ver 1  | role  | flags | phase | epoch  |   epoch: big endian
 //	+--------+-------+-------+-------+--------+
 type State struct {
-	Role     Role
-	Complete bool // this node's view of the receiver's flows is complete
-	Phase    Phase
-	Epoch    uint32 // names the hand-over; 0 outside of one
-	Whole    bool   // an Active's takeover is complete: all is committed, and all is its own
+	Role      Role
+	Complete  bool // this node's view of the receiver's flows is complete
+	Phase     Phase
+	Epoch     uint32 // names the hand-over; 0 outside of one
+	Whole     bool   // an Active's takeover is complete: all is committed, and all is its own
+	Outranked bool   // no longer Active because another router is: the role is not free
 }
 
 const (
-	stateVersion = 1
-	stateLen     = 8
-	flagComplete = 1 << 0
-	flagWhole    = 1 << 1
+	stateVersion  = 1
+	stateLen      = 8
+	flagComplete  = 1 << 0
+	flagWhole     = 1 << 1
+	flagOutranked = 1 << 2
 )
 
 // Append encodes s behind b.
@@ -86,6 +88,9 @@ func (s State) Append(b []byte) []byte {
 	}
 	if s.Whole {
 		flags |= flagWhole
+	}
+	if s.Outranked {
+		flags |= flagOutranked
 	}
 	return append(b, stateVersion, byte(s.Role), flags, byte(s.Phase),
 		byte(s.Epoch>>24), byte(s.Epoch>>16), byte(s.Epoch>>8), byte(s.Epoch))
@@ -101,7 +106,7 @@ func ParseState(b []byte) (State, error) {
 		return State{}, fmt.Errorf("parse peer state: version %d, want %d", b[0], stateVersion)
 	}
 	s := State{
-		Role: Role(b[1]), Complete: b[2]&flagComplete != 0, Whole: b[2]&flagWhole != 0, Phase: Phase(b[3]),
+		Role: Role(b[1]), Complete: b[2]&flagComplete != 0, Whole: b[2]&flagWhole != 0, Outranked: b[2]&flagOutranked != 0, Phase: Phase(b[3]),
 		Epoch: uint32(b[4])<<24 | uint32(b[5])<<16 | uint32(b[6])<<8 | uint32(b[7]),
 	}
 	if s.Role > RoleActive || s.Phase > PhaseDone {
