@@ -117,6 +117,9 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 	if i, _, ok := t.find(&k); ok {
 		o.remove(slotOf(t.kind, i), t.at(i).has(ownOwner))
 	}
+	for flags&ownOwner == 0 && t.free != nobody && o.heldByPeer(slotOf(t.kind, t.free)) {
+		o.park(slotOf(t.kind, t.unlink())) // the end of an owned flow is not for this one to say
+	}
 	i, ok := t.alloc()
 	if !ok {
 		o.full++
@@ -134,8 +137,8 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 
 // remove ends an own flow. owned says whether it is an owner's word. A new flow
 // may take the slot at once, and its record then says the end of this one; but
-// if ownership changed meanwhile, a peer might take that for the wrong word,
-// and the slot stays empty until all peers know it.
+// only if that is an owner's word, and always was: else a peer might take it
+// for the wrong one, and the slot stays empty until all peers know it.
 func (o *own) remove(slot uint32, owned bool) {
 	t, i := &o.tabs[slot&1], slot>>1
 	mixed := t.at(i).has(ownMixed)
@@ -144,7 +147,7 @@ func (o *own) remove(slot uint32, owned bool) {
 	for _, p := range o.n.peers {
 		p.slotFreed(slot)
 	}
-	if mixed {
+	if mixed || !owned {
 		o.park(slot)
 	} else {
 		t.recycle(i)

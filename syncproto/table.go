@@ -84,7 +84,7 @@ func (t *table) alloc() (uint32, bool) {
 	case t.n >= t.limit:
 		return 0, false
 	case i != nobody:
-		t.free = t.at(i).link
+		t.unlink()
 	default:
 		i = t.size
 		if i&chunkMask == 0 {
@@ -97,6 +97,13 @@ func (t *table) alloc() (uint32, bool) {
 	*b = body{}
 	b.set(flagUsed)
 	return i, true
+}
+
+// unlink takes the first free entry out of the free list.
+func (t *table) unlink() uint32 {
+	i := t.free
+	t.free = t.at(i).link
+	return i
 }
 
 func (t *table) addChunk() {
