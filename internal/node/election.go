@@ -13,6 +13,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/event"
 	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/internal/vip"
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
@@ -62,11 +63,24 @@ func (e *election) termOf(set string) uint32 {
 func (e *election) Run(context.Context) error {
 	for ev := range e.proc.Events() {
 		if x, ok := ev.(adverts.Exited); ok {
-			return x.Err
+			return e.exited(x.Err)
 		}
 		e.take(ev)
 	}
 	return nil
+}
+
+// exited takes away what a child left that did not end in good order: it can no
+// longer do so itself, and until the addresses' lifetime is over two routers
+// would answer for them.
+func (e *election) exited(why error) error {
+	if why == nil {
+		return nil
+	}
+	if _, err := vip.Cleanup(); err != nil {
+		e.log.Warn("addresses of the adverts process stay until their lifetime ends", "error", err)
+	}
+	return why
 }
 
 // take must not block for long: the gates of a takeover come through here.
