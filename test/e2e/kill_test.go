@@ -22,30 +22,38 @@ import (
 func TestKillActive(t *testing.T) {
 	mix := load.Mix{Steady: 20, Idle: 10, Bulk: 6, UDP: 40}
 	for _, c := range []struct {
-		name string
-		both bool
-	}{{"main process", false}, {"main process and adverts", true}} {
+		name        string
+		main, child bool
+		sole        time.Duration // until one answer only
+	}{
+		{"main process", true, false, 1500 * time.Millisecond},
+		{"adverts", false, true, 1500 * time.Millisecond},
+		{"main process and adverts", true, true, 5 * time.Second},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := play(t, netlab.Options{}, drill.PairOptions{}, mix, 0)
 			r1, r2 := s.Lab.R1, s.Lab.R2
 			child := s.status(r1).Adverts.PID
 			at := netlab.Now()
 			s.mark(at)
-			if c.both {
+			if c.child {
 				sigkill(t, child)
 			}
-			sigkill(t, s.Process(r1).Process.Pid)
-			if c.both && holds(t, r1) != 2 {
+			if c.main {
+				sigkill(t, s.Process(r1).Process.Pid)
+			}
+			if c.main && c.child && holds(t, r1) != 2 {
 				t.Fatal("nothing was left behind: this case proves nothing")
 			}
 			s.become(r2, control.RoleActive, 3*time.Second)
 			t.Logf("r2 is Active %v after the kill", netlab.Since(at))
-			soleHolder(t, s.Lab, r2, 5*time.Second)
+			soleHolder(t, s.Lab, r2, c.sole)
 			t.Logf("one answer only after %v", netlab.Since(at))
 			if holds(t, r1) != 0 {
 				t.Error("r1 still has virtual addresses")
 			}
 			s.judge("kill -9")
+			<-s.Process(r1).Done() // neither process goes on without the other
 			// And back: the first returns, and takes over by a hand-over.
 			s.mark(netlab.Now())
 			if err := s.Start(r1); err != nil {
