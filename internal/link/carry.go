@@ -43,6 +43,7 @@ const maxDatagram = 9216
 
 func (l *Link) accept(s *socket, b *batch) {
 	var seen Stats // what this batch adds to the counters
+	heard := false
 	peers := l.stations()
 	l.node.Lock()
 	now := l.cfg.Now()
@@ -58,9 +59,11 @@ func (l *Link) accept(s *socket, b *batch) {
 		case r.truncated:
 			seen.DroppedTruncated++
 		default:
-			if !l.deliver(peers, &r, now) {
+			known, valid := l.deliver(peers, &r, now)
+			if !known {
 				seen.DroppedStranger++
 			}
+			heard = heard || valid
 		}
 	}
 	due := l.node.NextDeadline()
@@ -69,7 +72,9 @@ func (l *Link) accept(s *socket, b *batch) {
 		l.Wake()
 	}
 	l.count(func(st *Stats) {
-		st.LastHeard = time.Now()
+		if heard {
+			st.LastHeard = time.Now()
+		}
 		st.ReceivedDatagrams += seen.ReceivedDatagrams
 		st.ReceivedBytes += seen.ReceivedBytes
 		st.DroppedHops += seen.DroppedHops
@@ -79,26 +84,23 @@ func (l *Link) accept(s *socket, b *batch) {
 	})
 }
 
-// deliver gives a datagram to its peer, the lock being held; false: it has
-// none. What the Node refuses it counts itself.
-func (l *Link) deliver(peers []*station, r *received, now int64) bool {
+// deliver gives a datagram to its peer, the lock being held; known: it has
+// one. What the Node refuses, and is not valid, it counts itself.
+func (l *Link) deliver(peers []*station, r *received, now int64) (known, valid bool) {
 	if r.src.Port() != l.cfg.Port {
-		return false
+		return false, false
 	}
 	call := syncproto.Called(r.payload)
 	for _, st := range peers {
 		if st.addr == r.src.Addr() {
-			if !call {
-				_ = st.peer.Receive(r.payload, now)
-			}
-			return true
+			return true, call || st.peer.Receive(r.payload, now) == nil
 		}
 	}
 	if !call || len(l.cfg.Peers) > 0 || len(peers) >= maxFound {
-		return false
+		return false, false
 	}
 	go l.found(r.src.Addr())
-	return true
+	return true, true
 }
 
 // found adds a peer that called. It takes the lock by itself.

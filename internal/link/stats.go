@@ -13,7 +13,7 @@ type Stats struct {
 	Local                            netip.Addr // invalid while the interface has no address
 	Carrier                          bool
 	MTU                              int
-	LastHeard                        time.Time // of any datagram on the port; zero: never
+	LastHeard                        time.Time // of any valid datagram; zero: never
 	SentDatagrams, SentBytes         uint64
 	ReceivedDatagrams, ReceivedBytes uint64
 	SendErrors                       uint64

@@ -80,7 +80,8 @@ func (b *backend) link(s link.Stats) control.SyncLink {
 		Heard: time.Since(s.LastHeard) < heardWithin,
 		Counters: control.LinkCounters{DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams,
 			BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, SendErrors: s.SendErrors,
-			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger}}}
+			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger,
+				"truncated": s.DroppedTruncated}}}
 	if !out.Heard {
 		out.Hint = control.SilentLink(l.Interface, s.Carrier, l.Port)
 	}
@@ -92,7 +93,7 @@ func (b *backend) peer(p *syncproto.Peer, now int64, ls *link.Stats) control.Syn
 	flows, oldest := p.Backlog(now)
 	out := control.SyncPeer{Name: p.Name(), Heard: p.Up(), Carrier: ls.Carrier, Interface: ls.Interface,
 		View: v.Len(), Complete: v.Complete(), Uncommitted: v.Uncommitted(),
-		BacklogFlows: flows, BacklogMS: ms(oldest), Counters: syncCounters(p.Stats())}
+		BacklogFlows: flows, BacklogMS: ms(oldest), Counters: syncCounters(p.Stats(), v.Stats())}
 	out.Committed = max(0, out.View-out.Uncommitted)
 	for _, s := range ls.Peers {
 		if s.Name == out.Name {
@@ -110,7 +111,7 @@ func commits(s takeover.CommitStats) control.SyncCommits {
 		Failed: map[string]uint64{"clash": s.Clashes, "refused": s.Failed}}
 }
 
-func syncCounters(s syncproto.PeerStats) control.SyncCounters {
+func syncCounters(s syncproto.PeerStats, v syncproto.ViewStats) control.SyncCounters {
 	return control.SyncCounters{
 		RecordsSent: s.SentFull + s.SentShort + s.SentDeletes, FullSent: s.SentFull, DeletesSent: s.SentDeletes,
 		RecordsRcvd: s.ReceivedFull + s.ReceivedShort + s.ReceivedDeletes, DeletesRcvd: s.ReceivedDeletes,
@@ -119,7 +120,8 @@ func syncCounters(s syncproto.PeerStats) control.SyncCounters {
 		Dropped: map[string]uint64{"short": s.RefusedShort, "version": s.RefusedVersion, "seal": s.RefusedSeal,
 			"checksum": s.RefusedChecksum, "session": s.RefusedSession, "replay": s.RefusedReplay,
 			"hello": s.RefusedHello, "record": s.RefusedRecord, "reflected": s.RefusedReflected,
-			"unknown_record": s.SkippedRecords, "broken_base": s.BrokenBase, "features": s.Features},
+			"unknown_record": s.SkippedRecords, "broken_base": s.BrokenBase,
+			"policy": v.RefusedPolicy, "local": v.RefusedLocal, "full": v.RefusedFull, "not_owner": v.NotOwner},
 	}
 }
 
