@@ -214,7 +214,8 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 	})
 	a.up()
 	b.up()
-	wait(t, 10*time.Second, "up again", func() bool { return a.link.Stats().Peers[0].Up && b.link.Stats().Peers[0].Up })
+	up := func(s Stats) bool { return s.Carrier && s.Peers[0].Up } // Up alone is that of before for a while
+	wait(t, 10*time.Second, "up again", func() bool { return up(a.link.Stats()) && up(b.link.Stats()) })
 	a.tell(0, 5)
 	wait(t, time.Second, "there", func() bool { n, _ := b.view(); return n == 5 })
 }
