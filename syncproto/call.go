@@ -13,6 +13,9 @@ func (n *Node) FillCall(buf []byte) int {
 
 // Called says whether payload is a call of a node that speaks with us.
 func Called(payload []byte) bool {
+	if len(payload) < headerLen || payload[3] != typeCall {
+		return false // without a look at the checksum: nearly all datagrams are data
+	}
 	var h header
 	var m hello
 	body, err := parseDatagram(payload, &h)

@@ -161,11 +161,14 @@ func (h *host) holder(k *conntrack.Key) (conntrack.Flow, bool) {
 }
 
 // mayDelete: only the owner's word deletes, that of this life of the flow or
-// of a later one with the same tuples.
+// of a later one with the same tuples; or a later flow that has one of them.
 func (h *host) mayDelete(f *conntrack.Flow) error {
 	first := h.w.byMark[f.Mark]
 	for mark, in := range h.w.byMark {
 		if mark >= f.Mark && in.host == first.host && in.index == first.index && in.ended && (in.byOwner || in.unsure) {
+			return nil
+		}
+		if mark > f.Mark && in.host == first.host && first.index >= 8 && in.index == first.index^1 {
 			return nil
 		}
 	}
