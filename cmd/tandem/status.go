@@ -117,6 +117,9 @@ func readiness(s *control.Status) string {
 // missing says what the copy lacks, and why.
 func missing(s *control.Status, active bool) (faults []string) {
 	told := said(s.Alarms)
+	if len(s.Sets) > 0 && s.Sets[0].Role == control.RoleInitialize {
+		faults = append(faults, fmt.Sprintf("%s cannot take over: %s", s.Node, s.Sets[0].Reason))
+	}
 	hint := func(text string) string {
 		if text == "" || told[text] {
 			return ""
@@ -131,6 +134,8 @@ func missing(s *control.Status, active bool) (faults []string) {
 			faults = append(faults, fmt.Sprintf("those made since %s, when %s was last heard%s%s", clock(p.LastHeard, s.Now), p.Name,
 				either(active, ", and all of them if it is down itself", fmt.Sprintf("; of older ones there is a copy here, %s flows", number(p.View))),
 				hint(p.Hint)))
+		case active && p.Role == control.RoleInitialize:
+			faults = append(faults, p.Name+" cannot take over, it is in Initialize: tandem status there tells why")
 		case active && !p.PeerComplete && p.BacklogFlows == 0:
 			faults = append(faults, fmt.Sprintf("%s does not say that its copy is complete: it may not hear this node, tandem status there tells", p.Name))
 		case active && !p.PeerComplete:

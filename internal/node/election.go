@@ -98,7 +98,9 @@ func (e *election) take(ev adverts.Event) {
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
 		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v), On: outranked(v)}) }, e.Released)
-		e.reason(v.Set, left(v))
+		if v.Cause != vrrp.CauseInterfaceDown { // Changed has named the interface
+			e.reason(v.Set, left(v))
+		}
 		e.count(v.Set)
 	case adverts.AddressesOut:
 		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesOut})
