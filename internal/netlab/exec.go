@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -35,7 +36,7 @@ func (n *Namespace) Start(w io.Writer, name string, args ...string) (*Process, e
 	p.Stdout, p.Stderr = sink, sink
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	p.WaitDelay = time.Second // a child of it may hold the output open after its end
-	if err := n.Run(p.Cmd.Start); err != nil {
+	if err := onStarter(func() error { return n.Run(p.Cmd.Start) }); err != nil {
 		return nil, fmt.Errorf("start %q in %q: %w", name, n.Name, err)
 	}
 	go func() {
@@ -53,13 +54,36 @@ func (n *Namespace) Output(ctx context.Context, name string, args ...string) ([]
 	cmd.WaitDelay = time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := n.Run(cmd.Start); err != nil {
+	if err := onStarter(func() error { return n.Run(cmd.Start) }); err != nil {
 		return nil, fmt.Errorf("start %q in %q: %w", name, n.Name, err)
 	}
 	if err := cmd.Wait(); err != nil {
 		return out.Bytes(), fmt.Errorf("run %q in %q: %w: %s", name, n.Name, err, bytes.TrimSpace(errOut.Bytes()))
 	}
 	return out.Bytes(), nil
+}
+
+// starter is the thread that starts every process. PDEATHSIG fires when the
+// thread that forked ends, not the process (prctl(2)), and threads end with
+// goroutines that are locked to them: this one never does.
+var starter struct {
+	once sync.Once
+	jobs chan func()
+}
+
+func onStarter(fn func() error) error {
+	starter.once.Do(func() {
+		starter.jobs = make(chan func())
+		go func() {
+			runtime.LockOSThread()
+			for job := range starter.jobs {
+				job()
+			}
+		}()
+	})
+	done := make(chan error, 1)
+	starter.jobs <- func() { done <- fn() }
+	return <-done
 }
 
 // Done is closed when the process has ended.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"runtime"
 	"testing"
 	"time"
 
@@ -336,5 +337,26 @@ func TestKilledRunIsSwept(t *testing.T) {
 	}
 	if exists(prefix) {
 		t.Errorf("left behind: %v", Names())
+	}
+}
+
+// A process lives on when the thread that asked for it ends: a goroutine that
+// stays locked takes its thread with it, and PDEATHSIG is of the thread.
+func TestProcessOutlivesThread(t *testing.T) {
+	l := ForTest(t, Options{})
+	started := make(chan *Process)
+	go func() {
+		runtime.LockOSThread()
+		p, err := l.Client.Start(nil, "sleep", "60")
+		if err != nil {
+			t.Error(err)
+		}
+		started <- p
+	}()
+	p := <-started
+	select {
+	case <-p.Done():
+		t.Errorf("it ended with the thread: %v", p.Err())
+	case <-time.After(300 * time.Millisecond):
 	}
 }
