@@ -29,7 +29,13 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	p := drill.PrepareForTest(t, netlab.Options{}, drill.PairOptions{})
 	before := map[*netlab.Router]string{}
 	for _, r := range p.Lab.Routers() {
-		before[r] = machine(t, r)
+		// A new interface gets its IPv6 address and groups a little late.
+		eventually(t, 5*time.Second, r.Name+" at rest", func() bool {
+			was := before[r]
+			before[r] = machine(t, r)
+			time.Sleep(200 * time.Millisecond)
+			return before[r] == was
+		})
 		if err := p.Start(r); err != nil {
 			t.Fatal(err)
 		}
