@@ -73,6 +73,11 @@ func TestMetricsTellTheWayOfFlows(t *testing.T) {
 	awaitMetrics(t, r1, map[string]float64{"tandem_own_flows": n / 2, `tandem_deletions_sent_total{peer="r2"}`: n / 2, "tandem_capture_died_total": n / 2})
 	awaitMetrics(t, r2, map[string]float64{`tandem_view_flows{peer="r1"}`: n / 2, `tandem_deletions_received_total{peer="r1"}`: n / 2,
 		`tandem_commits_total{operation="delete"}`: n / 2})
+	w := tap(t, p.Lab, r1, r2)
+	w.send(t, &datagram{payload: w.random(100)})
+	w.send(t, &datagram{payload: w.random(100), ttl: 64})
+	awaitMetrics(t, r2, map[string]float64{`tandem_records_dropped_total{peer="r1",reason="short"}`: 1,
+		`tandem_link_dropped_datagrams_total{interface="eth2",reason="hop_limit"}`: 1})
 	adverts := func() float64 { return scrape(t, r1)[`tandem_adverts_sent_total{group="LAN"}`] }
 	before := adverts()
 	time.Sleep(time.Second)
