@@ -39,6 +39,7 @@ func (p *Peer) fillHello(buf []byte, now int64) int {
 
 func (p *Peer) fillData(buf []byte, now int64) int {
 	o := &p.out
+	o.size = len(buf)
 	heartbeat := now >= p.sent+int64(p.n.cfg.Heartbeat)
 	flows := o.open() && (o.complete == due || o.release == due || o.waiting() > 0 && o.batchAt <= now)
 	if !heartbeat && !flows && p.ackDue > now && p.stateDue > now {

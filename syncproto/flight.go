@@ -22,6 +22,18 @@ type carried struct {
 type flights struct {
 	ring    [maxWindow]flight
 	head, n int // n counts from head, done ones included
+	// When what was sent, whatever became of it: no sequence is ever sent
+	// twice, so that every acknowledgement is a true round trip.
+	times [maxWindow]struct {
+		seq uint64
+		at  int64
+	}
+}
+
+// sentAt gives when a datagram with records was sent, if it is remembered.
+func (r *flights) sentAt(seq uint64) (int64, bool) {
+	m := &r.times[seq%maxWindow]
+	return m.at, m.seq == seq
 }
 
 func (r *flights) at(i int) *flight { return &r.ring[(r.head+i)%maxWindow] }
@@ -38,6 +50,8 @@ func (r *flights) add(seq uint64, now int64) *flight {
 	f := r.at(r.n)
 	r.n++
 	*f = flight{seq: seq, at: now, since: now, records: f.records[:0]}
+	m := &r.times[seq%maxWindow]
+	m.seq, m.at = seq, now
 	return f
 }
 
@@ -61,13 +75,14 @@ func (o *sender) acknowledged(a *ack, now int64) {
 			f.done, progress = true, true
 			o.stored(f)
 			o.p.stats.AckedDatagrams++
-			if f.seq == a.highest {
-				o.sample(now - f.at)
-			}
 		case a.highest > f.seq+reorder && a.covers(f.seq):
 			f.done = true
 			o.lost(f)
 		}
+	}
+	if at, ok := o.flights.sentAt(a.highest); ok && a.highest > o.sampled {
+		o.sampled = a.highest
+		o.sample(now - at)
 	}
 	if progress {
 		o.backoff = 0
@@ -75,13 +90,14 @@ func (o *sender) acknowledged(a *ack, now int64) {
 	o.flights.trim()
 }
 
-// sample takes a round trip, the peer's delay included (RFC 6298 without its
-// variance: the minimum timeout is far above it on a link).
+// sample takes a round trip, the peer's delay included. It follows a peer that
+// becomes slow at once: what is taken for lost and is not makes it slower.
 func (o *sender) sample(rtt int64) {
-	if o.srtt == 0 {
-		o.srtt = rtt
+	if rtt > o.srtt {
+		o.srtt += (rtt - o.srtt) / 2
+	} else {
+		o.srtt += (rtt - o.srtt) / 8
 	}
-	o.srtt += (rtt - o.srtt) / 8
 }
 
 func (o *sender) stored(f *flight) {
@@ -171,5 +187,5 @@ func (o *sender) unreachable() {
 		}
 	}
 	o.flights.trim()
-	o.window, o.backoff = maxWindow/4, 0
+	o.window, o.backoff = firstWindow, 0
 }

@@ -56,6 +56,10 @@ func (h *host) checkView() error {
 		switch {
 		case in == nil || in.host == h.id:
 			err = fmt.Errorf("host %d has a flow that nobody told: %+v", h.id, *f)
+		case f.Mark < h.seen[k] && !h.present[k] && in != w.byMark[h.seen[k]]:
+			// An earlier life in another slot, overtaken by all of a later one.
+			// Its slot's deletion is on its way; convergence needs it.
+			h.seen[k] = f.Mark
 		case f.Mark < h.seen[k]:
 			err = fmt.Errorf("host %d went backwards from mark %d: %v", h.id, h.seen[k], in)
 		case in.flow.Key() != k:

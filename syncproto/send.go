@@ -6,21 +6,23 @@ import "time"
 
 // A word per slot and peer says how far the peer is with it.
 const (
-	slotDirty  = 1 << iota // its content was not sent since it changed
-	slotQueued             // it stands in a queue
-	slotBased              // the peer acknowledged a full record of this use
-	slotTold               // the peer may hold something of this slot
-	slotJoin               // it was there when the session began, and is not acknowledged
-	slotFlight             // a datagram that is not acknowledged carried it
-	slotBits   = 6
-	slotSeqTop = 1<<(32-slotBits) - 1 // lowest bits of that datagram's sequence
-	minWindow  = 32                   // datagrams in flight
-	maxWindow  = 1024
-	reorder    = 16 // a datagram is lost when one so much younger was acknowledged
-	minTimeout = int64(30 * time.Millisecond)
-	maxTimeout = int64(time.Second)
-	joinTurn   = 2  // of so many datagrams one takes from the join first
-	batchSlots = 64 // so many dirty slots do not wait for more
+	slotDirty   = 1 << iota // its content was not sent since it changed
+	slotQueued              // it stands in a queue
+	slotBased               // the peer acknowledged a full record of this use
+	slotTold                // the peer may hold something of this slot
+	slotJoin                // it was there when the session began, and is not acknowledged
+	slotFlight              // a datagram that is not acknowledged carried it
+	slotBits    = 6
+	slotSeqTop  = 1<<(32-slotBits) - 1 // lowest bits of that datagram's sequence
+	minWindow   = 32                   // datagrams in flight
+	maxWindow   = 1024
+	reorder     = 16 // a datagram is lost when one so much younger was acknowledged
+	minTimeout  = int64(30 * time.Millisecond)
+	maxTimeout  = int64(2 * time.Second)
+	maxInFlight = 4 << 20 // bytes; the peer's socket holds 8 MiB of memory at least
+	firstWindow = 64
+	joinTurn    = 2  // of so many datagrams one takes from the join first
+	batchSlots  = 64 // so many dirty slots do not wait for more
 )
 
 // once is something that is said until it is acknowledged.
@@ -54,7 +56,9 @@ type sender struct {
 
 	flights   flights
 	window    int
+	size      int // of a datagram on this link
 	srtt      int64
+	sampled   uint64 // sequence of the last round trip taken
 	backoff   uint
 	slowed    uint64 // sequence at which the window shrank last
 	complete  once
@@ -64,7 +68,7 @@ type sender struct {
 }
 
 func (o *sender) init(p *Peer) {
-	*o = sender{p: p, window: maxWindow / 4, seq: o.seq, batchAt: forever}
+	*o = sender{p: p, window: firstWindow, seq: o.seq, batchAt: forever}
 }
 
 func (o *sender) word(slot uint32) *uint32 {
@@ -221,7 +225,7 @@ func (o *sender) waiting() int { return o.dirty + o.joinTodo }
 
 // open says whether another datagram of records may be in flight.
 func (o *sender) open() bool {
-	if !o.p.up || o.flights.n >= o.window {
+	if !o.p.up || o.flights.n >= o.window || o.flights.n*o.size >= maxInFlight {
 		return false
 	}
 	f := o.flights.oldest()

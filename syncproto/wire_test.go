@@ -3,14 +3,8 @@
 package syncproto
 
 import (
-	"bytes"
 	"encoding/hex"
-	"encoding/json"
-	switches "flag"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,10 +13,6 @@ import (
 
 	"github.com/tandem-ha/tandem/conntrack"
 )
-
-var update = switches.Bool("update", false, "write testdata/wire/v1 anew")
-
-const golden = "../testdata/wire/v1"
 
 // wireFlow is a flow record with a name, as the golden files have it.
 type wireFlow struct {
@@ -169,174 +159,6 @@ func TestMalformedRecords(t *testing.T) {
 			t.Errorf("%s is a record: %+v", name, rec)
 		}
 	}
-}
-
-// goldenDatagram is a file of testdata/wire/v1: bytes, and what they say.
-type goldenDatagram struct {
-	Hex     string
-	Type    byte
-	Seq     uint64
-	Records []map[string]any
-}
-
-// TestGolden decodes every datagram that version 1 ever wrote, and checks that
-// what is written today is among them.
-func TestGolden(t *testing.T) {
-	made := datagrams()
-	if *update {
-		for name, b := range made {
-			writeGolden(t, name, b)
-		}
-	}
-	files, err := filepath.Glob(golden + "/*.json")
-	if err != nil || len(files) < len(made) {
-		t.Fatalf("%d golden files, want at least %d (%v)", len(files), len(made), err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want, got goldenDatagram
-		if err := json.Unmarshal(raw, &want); err != nil {
-			t.Fatal(name, err)
-		}
-		b, err := hex.DecodeString(want.Hex)
-		if err != nil {
-			t.Fatal(name, err)
-		}
-		if err := json.Unmarshal(describe(t, name, b), &got); err != nil {
-			t.Fatal(name, err)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-golden +now):\n%s", name, diff)
-		}
-		if now, ok := made[name]; ok && !bytes.Equal(now, b) {
-			t.Errorf("%s is written otherwise now:\n%x, golden\n%x", name, now, b)
-		}
-	}
-}
-
-func writeGolden(t *testing.T, name string, b []byte) {
-	t.Helper()
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, describe(t, name, b), "", "  "); err != nil {
-		t.Fatal(err)
-	}
-	indented.WriteByte('\n')
-	if err := os.WriteFile(filepath.Join(golden, name+".json"), indented.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// datagrams are one of each kind, and one per flow record.
-func datagrams() map[string][]byte {
-	a, b := Session{1, 2, 3, 15: 16}, Session{0xf1, 0xf2, 15: 0xff}
-	data := func(records ...byte) []byte {
-		d := appendHeader(nil, &header{kind: typeData, seq: 70000, sender: a, receiver: b})
-		return closeDatagram(append(d, records...))
-	}
-	out := map[string][]byte{}
-	for _, w := range wireFlows() {
-		var before []byte // so that the delta is the one of the table
-		if w.prev != 0 {
-			before = appendDelete(nil, w.prev, 0, true)
-		}
-		out[w.name] = data(append(before, w.encode()...)...)
-	}
-	h := hello{minVersion: 1, maxVersion: 2, flags: helloPaired, features: 5, bootID: [16]byte{9, 15: 9}, netns: 4026531840, name: "r1"}
-	for name, hd := range map[string]header{
-		"call": {kind: typeCall}, "hello-cold": {kind: typeHello, seq: 1, sender: a}, "hello-pair": {kind: typeHello, seq: 2, sender: a, receiver: b},
-	} {
-		out[name] = closeDatagram(appendHello(appendHeader(nil, &hd), &h))
-	}
-	var in received
-	for _, seq := range []uint64{1, 2, 3, 5, 9, 10, 300, 301, 303, 304} {
-		in.mark(seq)
-	}
-	out["ack-with-gaps"] = data(in.appendAck(nil)...)
-	out["heartbeat"] = data(appendState(appendControl(nil, recAck, []byte{4, 4}), 3, 2, []byte("blob"))...)
-	out["complete-release"] = data(appendNumber(appendNumber(nil, recRelease, 69999), recComplete, 1000000)...)
-	out["unknown-record"] = data(appendNumber(appendControl(nil, 63, []byte("from the future")), recComplete, 0)...)
-	return out
-}
-
-// describe says what a datagram says.
-func describe(t *testing.T, name string, b []byte) []byte {
-	t.Helper()
-	var h header
-	body, err := parseDatagram(b, &h)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	d := goldenDatagram{Hex: hex.EncodeToString(b), Type: h.kind, Seq: h.seq}
-	for prev := uint32(0); len(body) > 0; {
-		if body[0]&classMask != classControl {
-			var rec flowRecord
-			if body, err = parseFlow(body, prev, &rec); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			prev = rec.slot
-			d.Records = append(d.Records, describeFlow(&rec))
-			continue
-		}
-		typ, inner, rest, ok := parseControl(body)
-		if !ok || h.kind == typeData && !validControl(typ, inner) {
-			t.Fatalf("%s: malformed control record", name)
-		}
-		d.Records = append(d.Records, describeControl(typ, inner))
-		body = rest
-	}
-	out, err := json.Marshal(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func describeFlow(rec *flowRecord) map[string]any {
-	m := map[string]any{"class": rec.class, "slot": rec.slot, "owner": rec.owner, "heat": rec.heat}
-	switch rec.class {
-	case classFull:
-		m["flow"] = rec.flow
-	case classShort:
-		over := *tcpFlow(0)
-		rec.resolve(&over)
-		m["over tcp"] = over
-		udp := *udpFlow6(0)
-		rec.resolve(&udp)
-		m["over udp"] = udp
-	}
-	return m
-}
-
-func describeControl(typ byte, b []byte) map[string]any {
-	m := map[string]any{"type": typ}
-	r := reader{b: b}
-	switch typ {
-	case recHello:
-		var h hello
-		parseHello(b, &h)
-		m["min"], m["max"], m["flags"], m["features"] = h.minVersion, h.maxVersion, h.flags, h.features
-		m["boot"], m["netns"], m["name"] = hex.EncodeToString(h.bootID[:]), h.netns, h.name
-	case recAck:
-		var a ack
-		parseAck(b, &a)
-		var has []uint64
-		for s := a.highest; s > a.highest-min(a.highest, 400); s-- {
-			if a.has(s) {
-				has = append(has, s)
-			}
-		}
-		m["has"] = has
-	case recState:
-		v, e, blob, _ := parseState(b)
-		m["version"], m["echo"], m["blob"] = v, e, string(blob)
-	case recComplete, recRelease:
-		m["number"] = r.uvarint()
-	}
-	return m
 }
 
 // TestUnknownRecordsAreSkipped: a later version may add types.

@@ -67,7 +67,9 @@ func TestLossAndRestart(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	took := wait(t, 10*time.Second, "all there", func() bool { n, _ := b.view(); return n == flows })
-	s := a.thePeer().Stats()
+	a.node.Lock()
+	s := a.node.Peers()[0].Stats()
+	a.node.Unlock()
 	t.Logf("%d flows under 20 %% loss: %v after the last; lost %d of %d datagrams, %d full records",
 		flows, took, s.LostDatagrams, s.SentDatagrams, s.SentFull)
 	if s.LostDatagrams == 0 {
@@ -128,12 +130,18 @@ func TestRefuses(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	before := a.link.Stats()
 	peer := a.thePeer()
+	a.node.Lock()
 	stats := peer.Stats()
+	a.node.Unlock()
 
 	a.mustCount(t, func() { b.sendFrom(a.addr, DefaultPort, 64, []byte("far")) }, func(s Stats) bool { return s.DroppedHops == before.DroppedHops+1 })
 	a.mustCount(t, func() { b.sendFrom(a.addr, 4000, 255, []byte("port")) }, func(s Stats) bool { return s.DroppedStranger == before.DroppedStranger+1 })
 	a.mustCount(t, func() { b.sendFrom(a.addr, DefaultPort, 255, []byte("noise")) },
-		func(Stats) bool { return peer.Stats().RefusedShort == stats.RefusedShort+1 })
+		func(Stats) bool {
+			a.node.Lock()
+			defer a.node.Unlock()
+			return peer.Stats().RefusedShort == stats.RefusedShort+1
+		})
 	if n, c := a.view(); n != 0 || !c {
 		t.Errorf("forgeries changed the view: %d %v", n, c)
 	}
