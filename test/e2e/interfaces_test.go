@@ -57,8 +57,8 @@ func TestThirdInterfaceIsCopiedOnce(t *testing.T) {
 		t.Errorf("%d records in the ring of r1, want %d", told, len(want))
 	}
 	c := ask(t, p, r1).Sync.Counters
-	t.Logf("%d flows: %d full records of %d sent", len(want), c.FullSent, c.RecordsSent)
-	if c.RecordsSent-c.DeletesSent != uint64(len(want)) {
+	t.Logf("%d flows: %d full records of %d sent, %d datagrams lost", len(want), c.FullSent, c.RecordsSent, c.DatagramsLost)
+	if c.DatagramsLost == 0 && c.RecordsSent != uint64(len(want)) {
 		t.Errorf("%d records sent, want %d", c.RecordsSent, len(want))
 	}
 	// r2 forwards nothing: it must not tell of what it commits.
