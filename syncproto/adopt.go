@@ -41,6 +41,35 @@ func (o *own) adoptFlow(f *conntrack.Flow, at int64, now int64) {
 	o.changed(slotOf(t.kind, i))
 }
 
+// Reclaim is for an Active beside which the peer was Active too, until now: its
+// flows went through the peer, so what packets told here before no longer
+// counts against them. All of its view is uncommitted again, as replacements,
+// and Adopt takes it anew.
+func (n *Node) Reclaim(p *Peer, now int64) {
+	n.now = now
+	v := &p.view
+	var k conntrack.Key
+	for kind := range v.tabs {
+		t := &v.tabs[kind]
+		for i := range t.size {
+			if b := t.at(i); b.has(flagUsed) && !b.has(viewDead) {
+				t.key(i<<1, &k)
+				n.own.untell(&k)
+			}
+		}
+	}
+	v.Forget()
+	v.adopt, v.late = [kinds]uint32{}, false
+}
+
+// untell makes an own flow one that a view may bring up to date.
+func (o *own) untell(k *conntrack.Key) {
+	t := &o.tabs[kindOf(k.Family)]
+	if i, _, ok := t.find(k); ok {
+		t.at(i).clear(ownTold)
+	}
+}
+
 // Release ends ownership of all own flows: from here on no death is told, and
 // deaths that wait are forgotten. Call it first when leaving Active, before
 // anything that may kill entries, and SetActive(false) with it.

@@ -3,7 +3,6 @@
 package syncproto
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"io"
 	"net/netip"
@@ -16,7 +15,7 @@ import (
 type Config struct {
 	Policy conntrack.Policy // applied to what peers send, too
 	Local  []netip.Addr     // own non-virtual addresses, see Node.SetLocal
-	Rand   io.Reader        // default crypto/rand; must not fail
+	Rand   io.Reader        // crypto/rand.Reader, but for tests; must not fail
 
 	Name   string   // this node's name, at most 64 bytes, shown by peers
 	BootID [16]byte // /proc/sys/kernel/random/boot_id
@@ -41,9 +40,6 @@ func (c *Config) setDefaults() {
 	def(&c.DeadAfter, 300*time.Millisecond)
 	if c.MaxFlows == 0 {
 		c.MaxFlows = 1 << 23
-	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
 	}
 }
 

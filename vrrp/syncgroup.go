@@ -20,7 +20,7 @@ const (
 	ActSend         ActionKind = iota + 1 // send an advert of Member with Priority
 	ActPromote                            // install the set's addresses and announce them
 	ActDemote                             // remove the set's addresses
-	ActAnnounce                           // announce again: a conflict, a gap
+	ActAnnounce                           // announce again: a conflict (Peer), a gap
 	ActChanged                            // the state went From -> To
 	ActWouldPreempt                       // On: only permission keeps the role from us
 	ActSilent                             // On: Member alone hears no Active
@@ -266,7 +266,7 @@ func (s *Set) answerRival(i int, src netip.Addr, now int64) {
 	}
 	if s.announced == 0 || now-s.announced >= announceEvery {
 		s.announced = now
-		s.out = append(s.out, Action{Kind: ActAnnounce})
+		s.out = append(s.out, Action{Kind: ActAnnounce, Member: i, Peer: src})
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 	msgTakeOver
 	msgHandOver
 	msgAllow
+	msgAnnounce
 	msgStop
 )
 
@@ -51,6 +52,7 @@ const (
 	msgWouldPreempt
 	msgAlarm
 	msgRefused
+	msgRival
 	msgBye
 )
 

@@ -118,6 +118,15 @@ type Alarm struct {
 	At         int64
 }
 
+// Rival says that another router is Active, which this one outranks: at the
+// first of its adverts, and once a second while they come. It may have the
+// hosts' traffic; Process.Announce brings it here.
+type Rival struct {
+	Set  string
+	Peer netip.Addr
+	At   int64
+}
+
 // Refused answers a TakeOver or HandOver that the set's state did not allow.
 type Refused struct {
 	Set  string
@@ -138,5 +147,6 @@ func (AddressesOut) event() {}
 func (Changed) event()      {}
 func (WouldPreempt) event() {}
 func (Alarm) event()        {}
+func (Rival) event()        {}
 func (Refused) event()      {}
 func (Exited) event()       {}

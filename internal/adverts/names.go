@@ -111,6 +111,8 @@ func (n *names) event(m *message) Event {
 	case msgAlarm:
 		return Alarm{Set: set, Group: group, Kind: AlarmKind(m.Kind), On: on, Peer: m.Peer,
 			Text: n.alarmText(m), At: m.At}
+	case msgRival:
+		return Rival{Set: set, Peer: m.Peer, At: m.At}
 	case msgRefused:
 		what := "take-over"
 		if messageType(m.Kind) == msgHandOver {

@@ -24,9 +24,12 @@ func (l *loop) perform(i int) {
 			m.Cause = uint8(a.Cause)
 			l.demote(i, m)
 		case vrrp.ActAnnounce:
-			if s.gate.present {
-				l.order(order{kind: orderAnnounce, set: uint16(i), term: s.gate.term})
+			if a.Peer.IsValid() { // the daemon says when
+				m.Type, m.Peer = msgRival, a.Peer
+				l.tell(m)
+				continue
 			}
+			l.announce(i)
 		case vrrp.ActChanged:
 			m.Type, m.Kind = msgChanged, uint8(a.From)<<4|uint8(a.To)
 			m.Group, m.Value = l.waitsFor(i)
@@ -207,6 +210,8 @@ func (l *loop) obey(m *message) {
 		l.refuseUnless(s.TakeOver(l.now), m)
 	case msgHandOver:
 		l.refuseUnless(s.HandOver(l.now), m)
+	case msgAnnounce:
+		l.announce(i)
 	case msgAllow:
 		for j := range l.sets {
 			l.sets[j].AllowPreempt(m.Flags&flagOn != 0)
@@ -215,6 +220,13 @@ func (l *loop) obey(m *message) {
 		l.stop()
 	}
 	l.perform(i)
+}
+
+// announce orders the addresses to be announced again, if they are in.
+func (l *loop) announce(i int) {
+	if g := &l.sets[i].gate; g.present {
+		l.order(order{kind: orderAnnounce, set: uint16(i), term: g.term})
+	}
 }
 
 func (l *loop) refuseUnless(ok bool, m *message) {

@@ -174,6 +174,10 @@ func (p *Process) TakeOver(set string) { p.answer(msgTakeOver, set, 0) }
 // Active_Down_Interval the set takes the role back.
 func (p *Process) HandOver(set string) { p.answer(msgHandOver, set, 0) }
 
+// Announce makes an Active announce its addresses again: others may believe a
+// router that was Active beside it. A Backup ignores it.
+func (p *Process) Announce(set string) { p.answer(msgAnnounce, set, 0) }
+
 // AllowPreempt permits, or forbids, every set to take the role from a peer
 // that is alive and lower. A peer that falls silent is replaced either way.
 func (p *Process) AllowPreempt(allow bool) {

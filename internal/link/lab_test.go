@@ -4,6 +4,7 @@ package link
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/netip"
@@ -128,7 +129,7 @@ func (s *side) up() {
 func (s *side) start(peers ...netip.Addr) {
 	s.t.Helper()
 	node := newNode()
-	node.Node = syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Name: s.addr.String()})
+	node.Node = syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: s.addr.String()})
 	l := New(Config{Interface: "sync0", Peers: peers}, node)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -152,7 +153,7 @@ func (s *side) start(peers ...netip.Addr) {
 }
 
 func newNode() *Locked {
-	return &Locked{Node: syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy()})}
+	return &Locked{Node: syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader})}
 }
 
 func (s *side) thePeer() *syncproto.Peer {

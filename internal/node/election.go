@@ -44,11 +44,12 @@ func newElection(followed string, stream *event.Stream, log *slog.Logger) *elect
 
 func (e *election) String() string { return "election" }
 
-// Fenced, Released, TakeOver, HandOver and Stop are takeover.Election.
+// Fenced, Released, TakeOver, HandOver, Announce and Stop are takeover.Election.
 func (e *election) Fenced(set string)   { e.proc.Fenced(set, e.termOf(set)) }
 func (e *election) Released(set string) { e.proc.Released(set, e.termOf(set)) }
 func (e *election) TakeOver(set string) { e.proc.TakeOver(set) }
 func (e *election) HandOver(set string) { e.proc.HandOver(set) }
+func (e *election) Announce(set string) { e.proc.Announce(set) }
 
 // Stop ends the child in good order; Run sees its end.
 func (e *election) Stop() { go e.proc.Stop() }
@@ -111,6 +112,8 @@ func (e *election) take(ev adverts.Event) {
 		e.wouldPreempt(v)
 	case adverts.Alarm:
 		e.alarm(v)
+	case adverts.Rival:
+		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvRival}) }, e.Announce)
 	case adverts.Refused:
 		e.log.Warn("election refused a command", "set", v.Set, "command", v.What)
 	}

@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -156,7 +157,7 @@ func (d *daemon) openTable() (*conntrack.Table, error) {
 
 func (d *daemon) newNode() *link.Locked {
 	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
-		HoldDeath: d.holdDeath()}
+		Rand: crand.Reader, HoldDeath: d.holdDeath()}
 	return &link.Locked{Node: syncproto.New(cfg)}
 }
 

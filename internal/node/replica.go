@@ -69,6 +69,15 @@ func (r *replica) Forget() {
 	r.commit.Wake()
 }
 
+// Reclaim is takeover.Replica too.
+func (r *replica) Reclaim(id takeover.PeerID) {
+	r.locked(func(now int64) {
+		if peers := r.node.Peers(); int(id) < len(peers) {
+			r.node.Reclaim(peers[id], now)
+		}
+	})
+}
+
 // Take, Done, Uncommitted and Adopt are takeover.Views.
 func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op {
 	r.node.Lock()
@@ -123,6 +132,9 @@ func (r *replica) notify() {
 	var out []takeover.Event
 	for _, ev := range r.node.Events() {
 		out = r.translate(out, ev)
+		if ev.Kind == syncproto.PeerUp {
+			r.drained = false // the machine forgets it, too
+		}
 	}
 	drained := r.drainedNow()
 	if drained != r.drained {
@@ -136,13 +148,13 @@ func (r *replica) notify() {
 	r.commit.Wake()
 }
 
-// closeEnough is a backlog so young that it is no reason to wait: under load
-// there is always some change on its way.
+// closeEnough is a backlog so young that it is no reason to wait at an Active:
+// under load there is always some change on its way.
 const closeEnough = 20 * time.Millisecond
 
 func (r *replica) drainedNow() bool {
-	_, oldest := r.node.Backlog(r.now())
-	return oldest < closeEnough
+	flows, oldest := r.node.Backlog(r.now())
+	return flows == 0 || r.active && oldest < closeEnough
 }
 
 func (r *replica) translate(out []takeover.Event, ev syncproto.Event) []takeover.Event {

@@ -62,10 +62,12 @@ type Committer struct {
 	after      time.Duration
 	report     func(Event)
 
-	rush, active, adopt atomic.Bool
-	pausedUntil         atomic.Int64 // unix nanoseconds
-	wake                chan struct{}
-	ops                 []conntrack.Op
+	rush, active atomic.Bool
+	adopt        atomic.Bool  // from Adopt until the role is left
+	adopting     atomic.Bool  // Adopt was not answered yet
+	pausedUntil  atomic.Int64 // unix nanoseconds
+	wake         chan struct{}
+	ops          []conntrack.Op
 
 	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
 	lastError                                              atomic.Pointer[string]
@@ -105,6 +107,7 @@ func (c *Committer) SetActive(on bool) {
 
 // Adopt asks for the views' flows to become own flows, in slices.
 func (c *Committer) Adopt() {
+	c.adopting.Store(true)
 	c.adopt.Store(true)
 	c.Wake()
 }
@@ -160,13 +163,20 @@ func (c *Committer) pass() (more bool, err error) {
 	if rush && c.rush.Load() {
 		c.report(Event{Kind: EvCommitted, On: true})
 	}
-	if c.adopt.Load() {
-		if more = c.views.Adopt(); !more {
-			c.adopt.Store(false)
-			c.report(Event{Kind: EvAdopted})
-		}
+	return c.adoptSome(), nil
+}
+
+// adoptSome adopts a slice. It goes on as long as this node is Active: the
+// former Active's last words may still be on their way. The first time that
+// nothing is left is reported.
+func (c *Committer) adoptSome() (more bool) {
+	if !c.adopt.Load() {
+		return false
 	}
-	return more, nil
+	if more = c.views.Adopt(); !more && c.adopting.CompareAndSwap(true, false) {
+		c.report(Event{Kind: EvAdopted})
+	}
+	return more
 }
 
 // due says whether to commit now, and from which age on.

@@ -25,6 +25,7 @@ const (
 	EvCommitted                     // nothing of any view is left to commit, or something is: On
 	EvProgress                      // a batch was committed
 	EvAdopted                       // what ActAdopt asked for is done
+	EvRival                         // another router is Active as well, and will yield to us
 	EvStop                          // a clean stop is asked for
 	EvTick                          // time has passed
 )
@@ -54,6 +55,8 @@ const (
 	ActRush                           // commit all that is left, now, hottest first: On
 	ActPause                          // no background commit for D (late frames still use the old entries)
 	ActForget                         // every entry of ours has stale windows: commit all again
+	ActReclaim                        // Peer's flows are known better there than here
+	ActAnnounce                       // tell the election to announce the addresses again
 	ActAdopt                          // flows of the views become own flows
 	ActDropReleased                   // released own flows that the Active now owns go
 	ActTakeOver                       // tell the election: the Active hands over to us
@@ -69,6 +72,7 @@ type Action struct {
 	D     time.Duration
 	On    bool
 	State State
+	Peer  PeerID
 	Note  string
 }
 
@@ -77,6 +81,7 @@ type Timing struct {
 	FenceHold  time.Duration // how long one sign of progress keeps the fence up (500 ms)
 	FenceLimit time.Duration // how long it may stay up in all (5 s)
 	YieldFence time.Duration // how long it stays up after a yield (1 s)
+	Rival      time.Duration // how long it stays up when another Active is heard (300 ms)
 	HandOver   time.Duration // how long one phase of a hand-over may take (2 s)
 	Taken      time.Duration // how long the giver keeps its addresses after Go (100 ms)
 	Retry      time.Duration // pause after a hand-over that failed (1 s)
@@ -96,6 +101,7 @@ func (t *Timing) setDefaults() {
 	def(&t.FenceHold, 500*time.Millisecond)
 	def(&t.FenceLimit, 5*time.Second)
 	def(&t.YieldFence, time.Second)
+	def(&t.Rival, 300*time.Millisecond)
 	def(&t.HandOver, 2*time.Second)
 	def(&t.Taken, 100*time.Millisecond)
 	def(&t.Retry, time.Second)
@@ -116,7 +122,12 @@ type peer struct {
 	up    bool
 	view  bool // our view of it is complete
 	state State
+	term  uint32 // of its terms, the last one that our kernel table knows of
 }
+
+// silent forgets what a peer said, but for its term: a promotion that follows
+// its silence knows of it.
+func (p *peer) silent() { *p = peer{term: p.term, state: State{Term: p.state.Term}} }
 
 // Machine is the pure machine of one replicated set. It has no clock: now is
 // nanoseconds of CLOCK_MONOTONIC.
@@ -130,9 +141,10 @@ type Machine struct {
 	due       int64 // since when
 	drained   bool
 	committed bool
-	adopted   bool // in this term
-	released  bool // own flows have lost their owner and still stand
-	outranked bool // the role went to another router when it was left last
+	adopted   bool   // in this term
+	term      uint32 // 0: not Active since the process started
+	released  bool   // own flows have lost their owner and still stand
+	outranked bool   // the role went to another router when it was left last
 	stopping  bool
 	stopped   bool
 
@@ -167,9 +179,9 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvPreemptDue:
 		m.preempt, m.due = ev.On, now
 	case EvPeerUp:
-		m.peer(ev.Peer).up = true
+		m.peer(ev.Peer).up, m.drained = true, false // it may lack anything
 	case EvPeerDown:
-		*m.peer(ev.Peer) = peer{}
+		m.peer(ev.Peer).silent()
 	case EvPeerState:
 		m.heard(ev.Peer, ev.State)
 	case EvView:
@@ -182,6 +194,8 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 		m.renewFence(now)
 	case EvAdopted:
 		m.adopted = m.stage == stageActive // else it is the word of an earlier term
+	case EvRival:
+		m.rival()
 	case EvStop:
 		m.stopping = true
 	}
@@ -218,6 +232,8 @@ func (m *Machine) promote(now int64, cause string) {
 		return
 	}
 	m.stage, m.adopted = stagePromoting, false
+	m.nextTerm()
+	m.knowTerms()
 	m.fenceUntil = now + int64(m.timing.FenceLimit)
 	m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
 	m.released = false
@@ -257,6 +273,7 @@ func (m *Machine) rush() {
 // settle does what the facts allow, whatever event brought them.
 func (m *Machine) settle(now int64) {
 	m.settleHandOver(now)
+	m.settleHeal(now)
 	m.settleAlone(now)
 	m.settleFence(now)
 	m.settleStop()
@@ -341,7 +358,8 @@ func (m *Machine) addressesOut() {
 	m.do(Action{Kind: ActForget})
 }
 
-// settleReleased lets released flows go once the Active is known to own them.
+// settleReleased lets released flows go once the Active is known to own them,
+// in a term that began after ours (two that were Active at once: heal.go).
 // Until it has committed and adopted them our copy must not shrink: an entry
 // that died here for lack of an interface would end in its view as well.
 func (m *Machine) settleReleased() {
@@ -349,7 +367,7 @@ func (m *Machine) settleReleased() {
 		return
 	}
 	for _, p := range m.peers {
-		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone && p.state.Whole {
+		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone && p.state.Whole && p.state.Term != p.term {
 			m.released = false
 			m.do(Action{Kind: ActDropReleased})
 			return
@@ -372,15 +390,18 @@ func (m *Machine) settleStop() {
 
 // say publishes the state when it has changed.
 func (m *Machine) say() {
-	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch}
+	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch, Term: m.term}
 	if m.Active() {
 		s.Role, s.Whole = RoleActive, m.stage == stageActive && m.adopted
 	} else {
-		s.Outranked = m.outranked
+		s.Outranked, s.Drained = m.outranked, m.term != 0 && m.stage == stageBackup && m.drained
 	}
+	heard := false
 	for _, p := range m.peers {
 		s.Complete = s.Complete || p.up && p.view
+		heard = heard || p.up
 	}
+	s.Drained = s.Drained && heard
 	if s != m.said {
 		m.said = s
 		m.do(Action{Kind: ActSetState, State: s})

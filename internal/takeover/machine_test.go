@@ -30,7 +30,7 @@ func (a Action) String() string {
 	}
 	return map[ActionKind]string{ActFenceDown: "fence down", ActFenced: "fenced", ActRelease: "release",
 		ActReleased: "released", ActForget: "forget", ActAdopt: "adopt", ActDropReleased: "drop released",
-		ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
+		ActReclaim: "reclaim", ActAnnounce: "announce", ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
 }
 
 func words(as []Action) (out []string) {
@@ -44,8 +44,11 @@ func fixedEpoch() uint32 { return 7 }
 
 // peerIs is a peer's state in short.
 func peerIs(r Role, p Phase, epoch uint32) Event {
-	return Event{Kind: EvPeerState, Peer: 1, State: State{Role: r, Complete: true, Phase: p, Epoch: epoch,
-		Whole: r == RoleActive && p == PhaseNone}}
+	s := State{Role: r, Complete: true, Phase: p, Epoch: epoch}
+	if r == RoleActive {
+		s.Whole, s.Term = p == PhaseNone, 2
+	}
+	return Event{Kind: EvPeerState, Peer: 1, State: s}
 }
 
 // TestOrder holds the order of every step of a change of role: what a user's
@@ -157,6 +160,35 @@ func TestOrder(t *testing.T) {
 			{0, Event{Kind: EvPreemptDue, On: true}, ""},
 			{0, Event{Kind: EvPeerDown, Peer: 1}, ""},
 			{time.Hour, Event{Kind: EvTick}, ""}},
+		"two Actives: who remains writes the other's flows anew": {up, view, promoted, in, committed,
+			{1, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive, Term: 1}}, ""},
+			{2, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 1}}, ""}, // not all of it is here yet
+			{3, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 1, Drained: true}},
+				"note another router was Active as well: its flows are written anew,fence up 500ms,reclaim,rush true,announce,say Active none complete=true"},
+			{4, Event{Kind: EvCommitted, On: true}, "fence down,rush false,adopt,note takeover complete"},
+			{5, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 1, Drained: true, Complete: true}}, ""}},
+		"a rival's advert: fence before the announcement": {up, view, promoted,
+			{1, Event{Kind: EvRival}, "announce"}, in, committed, {2, Event{Kind: EvRival}, "fence up 300ms,announce"}},
+		"the other Active was not heard meanwhile": {up, view, promoted, in, committed,
+			{1, Event{Kind: EvPeerDown, Peer: 1}, "say Active none complete=false"},
+			{2, Event{Kind: EvPeerUp, Peer: 1}, ""},
+			{2, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 1, Drained: true}}, ""},
+			{3, Event{Kind: EvView, Peer: 1, On: true},
+				"note another router was Active as well: its flows are written anew,fence up 500ms,reclaim,rush true,announce,say Active none complete=true"}},
+		"released flows stay until the other Active, silent when we took over, begins another term": {up, view,
+			{0, peerIs(RoleActive, PhaseNone, 0), ""}, {0, Event{Kind: EvPeerDown, Peer: 1}, "say Backup none complete=false"},
+			{0, Event{Kind: EvPromoting, Cause: "timeout"},
+				"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=false"},
+			in, {0, Event{Kind: EvCommitted, On: true}, "fence down,rush false,adopt,note takeover complete"},
+			{1, Event{Kind: EvPeerUp, Peer: 1}, ""}, {1, Event{Kind: EvView, Peer: 1, On: true}, "say Active none complete=true"},
+			{2, Event{Kind: EvDemoting, Cause: "higher-priority"},
+				"note yield: higher-priority,release,active false,rush false,fence up 1s,pause 1s,released,say Backup none complete=true"},
+			{2, Event{Kind: EvAddressesOut}, "forget"},
+			{3, peerIs(RoleActive, PhaseNone, 0), ""},
+			{4, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive, Whole: true, Term: 3}}, "drop released"}},
+		"a former Active's earlier terms are known": {up, view,
+			{0, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive, Term: 3}}, ""}, promoted, in, committed,
+			{1, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 3, Drained: true}}, ""}},
 		"a Backup stops at once": {up, {1, Event{Kind: EvStop}, "stop election"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -182,13 +214,16 @@ var promoted0 = struct {
 	"fence up 500ms,active true,fenced,rush true,note takeover: timeout,say Active none complete=false"}
 
 func TestStateSymmetry(t *testing.T) {
-	for _, s := range []State{{}, {RoleActive, true, PhaseGo, 0xdeadbeef, false, false}, {RoleBackup, false, PhaseDone, 1, true, false}, {RoleBackup, true, PhaseNone, 0, false, true}} {
+	for _, s := range []State{{}, {Role: RoleActive, Complete: true, Phase: PhaseGo, Epoch: 0xdeadbeef},
+		{Role: RoleBackup, Phase: PhaseDone, Epoch: 1, Whole: true}, {Role: RoleBackup, Complete: true, Outranked: true},
+		{Role: RoleBackup, Term: 0x01020304, Drained: true}} {
 		got, err := ParseState(s.Append(nil))
 		if err != nil || got != s {
 			t.Fatalf("ParseState(Append(%+v)) = %+v, %v", s, got, err)
 		}
 	}
-	for _, bad := range [][]byte{nil, {1, 1, 0, 0, 0, 0, 0}, {2, 1, 0, 0, 0, 0, 0, 0}, {1, 3, 0, 0, 0, 0, 0, 0}, {1, 1, 0, 8, 0, 0, 0, 0}} {
+	for _, bad := range [][]byte{nil, {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		{1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {1, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0}} {
 		if s, err := ParseState(bad); err == nil {
 			t.Errorf("ParseState(%x) = %+v, want an error", bad, s)
 		}

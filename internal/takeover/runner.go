@@ -17,6 +17,7 @@ type Election interface {
 	Released(set string)
 	TakeOver(set string)
 	HandOver(set string)
+	Announce(set string)
 	Stop() // returns at once
 }
 
@@ -33,6 +34,7 @@ type Replica interface {
 	SetState(s State)
 	Release()
 	Forget()
+	Reclaim(peer PeerID)
 	DropReleased()
 }
 
@@ -161,6 +163,10 @@ func (r *Runner) carryOut(a Action) {
 		r.cfg.Committer.Pause(a.D)
 	case ActForget:
 		r.cfg.Replica.Forget()
+	case ActReclaim:
+		r.cfg.Replica.Reclaim(a.Peer)
+	case ActAnnounce:
+		r.cfg.Election.Announce(r.cfg.Set)
 	case ActAdopt:
 		r.cfg.Committer.Adopt()
 	case ActDropReleased:

@@ -2,7 +2,10 @@
 
 package takeover
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // Role is what a node says of itself to its peers.
 type Role uint8
@@ -59,41 +62,44 @@ func (p Phase) String() string {
 // State is what a node tells its peers with every heartbeat. It is a level,
 // not a message: whoever hears the latest one knows all there is to know.
 //
-//	 0        1       2       3       4        8
-//	+--------+-------+-------+-------+--------+
-//	| ver 1  | role  | flags | phase | epoch  |   epoch: big endian
-//	+--------+-------+-------+-------+--------+
+//	 0        1       2       3       4        8        12
+//	+--------+-------+-------+-------+--------+--------+
+//	| ver 1  | role  | flags | phase | epoch  |  term  |   big endian
+//	+--------+-------+-------+-------+--------+--------+
 type State struct {
 	Role      Role
 	Complete  bool // this node's view of the receiver's flows is complete
 	Phase     Phase
 	Epoch     uint32 // names the hand-over; 0 outside of one
 	Whole     bool   // an Active's takeover is complete: all is committed, and all is its own
+	Term      uint32 // names the latest term as Active; 0: none since the process started
+	Drained   bool   // a former Active's flows are all acknowledged
 	Outranked bool   // no longer Active because another router is: the role is not free
 }
 
 const (
 	stateVersion  = 1
-	stateLen      = 8
+	stateLen      = 12
 	flagComplete  = 1 << 0
 	flagWhole     = 1 << 1
 	flagOutranked = 1 << 2
+	flagDrained   = 1 << 3
 )
 
 // Append encodes s behind b.
 func (s State) Append(b []byte) []byte {
 	var flags byte
-	if s.Complete {
-		flags |= flagComplete
+	for _, f := range [...]struct {
+		on  bool
+		bit byte
+	}{{s.Complete, flagComplete}, {s.Whole, flagWhole}, {s.Outranked, flagOutranked}, {s.Drained, flagDrained}} {
+		if f.on {
+			flags |= f.bit
+		}
 	}
-	if s.Whole {
-		flags |= flagWhole
-	}
-	if s.Outranked {
-		flags |= flagOutranked
-	}
-	return append(b, stateVersion, byte(s.Role), flags, byte(s.Phase),
-		byte(s.Epoch>>24), byte(s.Epoch>>16), byte(s.Epoch>>8), byte(s.Epoch))
+	b = append(b, stateVersion, byte(s.Role), flags, byte(s.Phase))
+	b = binary.BigEndian.AppendUint32(b, s.Epoch)
+	return binary.BigEndian.AppendUint32(b, s.Term)
 }
 
 // ParseState decodes a peer's state. Longer input is a newer version's and is
@@ -105,9 +111,11 @@ func ParseState(b []byte) (State, error) {
 	if b[0] != stateVersion {
 		return State{}, fmt.Errorf("parse peer state: version %d, want %d", b[0], stateVersion)
 	}
+	flag := func(bit byte) bool { return b[2]&bit != 0 }
 	s := State{
-		Role: Role(b[1]), Complete: b[2]&flagComplete != 0, Whole: b[2]&flagWhole != 0, Outranked: b[2]&flagOutranked != 0, Phase: Phase(b[3]),
-		Epoch: uint32(b[4])<<24 | uint32(b[5])<<16 | uint32(b[6])<<8 | uint32(b[7]),
+		Role: Role(b[1]), Phase: Phase(b[3]),
+		Epoch: binary.BigEndian.Uint32(b[4:]), Term: binary.BigEndian.Uint32(b[8:]),
+		Complete: flag(flagComplete), Whole: flag(flagWhole), Outranked: flag(flagOutranked), Drained: flag(flagDrained),
 	}
 	if s.Role > RoleActive || s.Phase > PhaseDone {
 		return State{}, fmt.Errorf("parse peer state: role %d, phase %d are unknown", b[1], b[3])

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/netlab"
+)
+
+// TestPartedAndHealed parts r1 from everything while it stays Active: r2 takes
+// over and forwards, then the network heals. r1 keeps the role, and what it
+// holds of the flows is stale: they must have been written anew before their
+// packets come.
+func TestPartedAndHealed(t *testing.T) {
+	s := play(t, netlab.Options{}, drill.PairOptions{}, fast, 0)
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	time.Sleep(6 * time.Second) // past the second burst of r1's announcements, which would call traffic before r1 hears its rival
+	ports := []string{netlab.LAN, netlab.WAN, netlab.Sync}
+	at := netlab.Now()
+	s.mark(at)
+	for _, sw := range ports {
+		if err := r1.Mute(sw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.become(r2, control.RoleActive, 3*time.Second)
+	time.Sleep(1500 * time.Millisecond)
+	s.judge("parted")
+	for _, sw := range ports {
+		if err := r1.Unmute(sw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mark(netlab.Now())
+	time.Sleep(3 * time.Second)
+	s.judge("healed")
+	soleHolder(t, s.Lab, r1, 3*time.Second)
+	if st := s.status(r1); st.Sync.Commits.Replaced == 0 {
+		t.Errorf("r1 wrote no flow anew: %+v", st.Sync.Commits)
+	}
+	if n := invalid(t, r1); n != 0 {
+		t.Errorf("r1 saw %d packets that fit no entry of its", n)
+	}
+}
