@@ -58,5 +58,3 @@ func (q *queue) pop() {
 	q.pages[len(q.pages)-1] = nil
 	q.pages = q.pages[:len(q.pages)-1]
 }
-
-func (q *queue) clear() { *q = queue{spare: q.spare} }
