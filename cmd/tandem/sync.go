@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/link"
 )
 
 func syncCommand() *cli.Command {
@@ -34,6 +35,24 @@ func syncCommand() *cli.Command {
 					writePeers(w, s, time.Now(), nil)
 					writeSyncCounters(w, s)
 				})
+			},
+		}, keyCommand()},
+	}
+}
+
+func keyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "key",
+		Usage: "the shared key of the sync link",
+		Subcommands: []*cli.Command{{
+			Name:  "new",
+			Usage: "draw a key: the same line belongs into both nodes' key-file (mode 600)",
+			Action: func(ctx *cli.Context) error {
+				key, err := link.NewSecret()
+				if err != nil {
+					return err
+				}
+				return show(ctx, map[string]string{"key": key}, func(w io.Writer) { fmt.Fprintln(w, key) })
 			},
 		}},
 	}

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -34,7 +35,7 @@ func readSync(t *table) *Sync {
 		FenceLimit:  t.duration("fence-limit", defaultFenceLimit, minFenceLimit, maxFenceLimit, 0),
 	}
 	readFailover(s, t)
-	readAuthentication(t)
+	readAuthentication(s, t)
 	for _, l := range t.table("interface").tables() {
 		s.Links = append(s.Links, readLink(l))
 	}
@@ -67,17 +68,16 @@ func readFailover(s *Sync, t *table) {
 	}
 }
 
-// readAuthentication insists that "none" is said aloud.
-func readAuthentication(t *table) {
+// readAuthentication insists on a key, or that "none" is said aloud.
+func readAuthentication(s *Sync, t *table) {
 	t.choice("authentication", "", "none")
-	if _, ok := t.get("key-file"); ok {
-		t.fault("key-file", `sealing with a key is not in this version of tandem yet, and it is not left out in silence: `+
-			`write authentication = "none" instead, and let nobody but the peer reach the link`)
-		return
-	}
-	if !t.has("authentication") {
-		t.fault("authentication", `missing: this version of tandem cannot seal datagrams: `+
-			`write authentication = "none" to say that nobody but the peer can reach the link`)
+	s.KeyFile = t.text("key-file", "", "an absolute path", filepath.IsAbs)
+	switch {
+	case t.has("authentication") && t.has("key-file"):
+		t.fault("authentication", `"none" beside a key-file: keep one of the two lines`)
+	case !t.has("authentication") && !t.has("key-file"):
+		t.fault("authentication", `missing: write key-file = "/etc/tandem/sync.key" (tandem sync key new draws a key), `+
+			`or authentication = "none" to say that nobody but the peer can reach the link`)
 	}
 }
 

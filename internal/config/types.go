@@ -95,6 +95,7 @@ type Sync struct {
 	Commit      CommitMode
 	CommitAfter time.Duration
 	FenceLimit  time.Duration
+	KeyFile     string // empty: authentication = "none"
 	Links       []Link
 }
 

@@ -174,3 +174,15 @@ func (s *socket) pktinfo(oob []byte) int {
 	copy(data[8:12], []byte{0, 0, 0, 0})
 	return unix.CmsgSpace(unix.SizeofInet4Pktinfo)
 }
+
+// seal seals what was put; nil: nothing is sealed.
+func (b *batch) seal(with *sealer) error {
+	for i := 0; i < b.n && with != nil; i++ {
+		sealed, err := with.seal(b.bufs[i][:b.iovs[i].Len])
+		if err != nil {
+			return err
+		}
+		b.iovs[i].SetLen(len(sealed))
+	}
+	return nil
+}

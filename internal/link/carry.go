@@ -23,6 +23,7 @@ const (
 // receive hands datagrams to the Node, a batch under one lock.
 func (l *Link) receive(ctx context.Context, s *socket) error {
 	b := newBatch(maxDatagram)
+	var seal *sealer
 	for {
 		if err := s.recv(b); err != nil {
 			if errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
@@ -33,7 +34,8 @@ func (l *Link) receive(ctx context.Context, s *socket) error {
 			}
 			return err
 		}
-		l.accept(s, b)
+		seal = l.sealer(seal)
+		l.accept(s, b, seal)
 		l.cfg.Notify()
 	}
 }
@@ -41,30 +43,25 @@ func (l *Link) receive(ctx context.Context, s *socket) error {
 // maxDatagram is the largest that jumbo frames carry.
 const maxDatagram = 9216
 
-func (l *Link) accept(s *socket, b *batch) {
+func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 	var seen Stats // what this batch adds to the counters
 	heard := false
+	var batch [batchSize]received
+	passed := batch[:0]
+	for i := range b.n { // before the lock: seals cost the most
+		if r := b.at(i); seen.admit(&r, s, seal) {
+			passed = append(passed, r)
+		}
+	}
 	peers := l.stations()
 	l.node.Lock()
 	now := l.cfg.Now()
-	for i := range b.n {
-		r := b.at(i)
-		seen.ReceivedDatagrams++
-		seen.ReceivedBytes += uint64(len(r.payload))
-		switch {
-		case r.hops != hops:
-			seen.DroppedHops++
-		case r.index != s.index:
-			seen.DroppedInterface++
-		case r.truncated:
-			seen.DroppedTruncated++
-		default:
-			known, valid := l.deliver(peers, &r, now)
-			if !known {
-				seen.DroppedStranger++
-			}
-			heard = heard || valid
+	for i := range passed {
+		known, valid := l.deliver(peers, &passed[i], now)
+		if !known {
+			seen.DroppedStranger++
 		}
+		heard = heard || valid
 	}
 	due := l.node.NextDeadline()
 	l.node.Unlock()
@@ -80,8 +77,42 @@ func (l *Link) accept(s *socket, b *batch) {
 		st.DroppedHops += seen.DroppedHops
 		st.DroppedInterface += seen.DroppedInterface
 		st.DroppedTruncated += seen.DroppedTruncated
+		st.DroppedUnsealed += seen.DroppedUnsealed
+		st.DroppedUnknownKey += seen.DroppedUnknownKey
+		st.DroppedForged += seen.DroppedForged
 		st.DroppedStranger += seen.DroppedStranger
 	})
+}
+
+// admit says whether a datagram is from this link and by somebody who has the
+// key, opens it, and counts it.
+func (st *Stats) admit(r *received, s *socket, seal *sealer) bool {
+	st.ReceivedDatagrams++
+	st.ReceivedBytes += uint64(len(r.payload))
+	switch {
+	case r.hops != hops:
+		st.DroppedHops++
+	case r.index != s.index:
+		st.DroppedInterface++
+	case r.truncated:
+		st.DroppedTruncated++
+	case seal != nil:
+		var err error
+		r.payload, err = seal.open(r.payload)
+		switch err {
+		case nil:
+			return true
+		case errUnsealed:
+			st.DroppedUnsealed++
+		case errUnknown:
+			st.DroppedUnknownKey++
+		default:
+			st.DroppedForged++
+		}
+	default:
+		return true
+	}
+	return false
 }
 
 // deliver gives a datagram to its peer, the lock being held; known: it has
@@ -117,8 +148,13 @@ func (l *Link) send(ctx context.Context, s *socket) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	nextCall := int64(0)
+	var seal *sealer
 	for {
-		more, due := l.fill(s, b, &nextCall)
+		seal = l.sealer(seal)
+		more, due := l.fill(s, b, &nextCall, seal)
+		if err := b.seal(seal); err != nil {
+			return err
+		}
 		if err := l.flush(s, b); err != nil {
 			if errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
 				return nil
@@ -140,9 +176,13 @@ func (l *Link) send(ctx context.Context, s *socket) error {
 }
 
 // fill takes from the Node at most one batch. more: there may be another.
-func (l *Link) fill(s *socket, b *batch, nextCall *int64) (more bool, due int64) {
+func (l *Link) fill(s *socket, b *batch, nextCall *int64, seal *sealer) (more bool, due int64) {
 	b.n = 0
-	size := max(syncproto.MinPayload, min(maxDatagram, int(s.payload.Load())))
+	size := min(maxDatagram, int(s.payload.Load()))
+	if seal != nil {
+		size -= sealRoom
+	}
+	size = max(syncproto.MinPayload, size)
 	peers := l.stations()
 	l.node.Lock()
 	defer l.node.Unlock()
@@ -212,6 +252,9 @@ func (l *Link) watch(ctx context.Context, s *socket) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if err := l.loadKeys(); err != nil {
+			l.cfg.Log.Warn("the keys in force stay", "error", err)
 		}
 		changed, err := l.refresh(s)
 		if err != nil {

@@ -42,6 +42,7 @@ type side struct {
 	node *Locked
 	link *Link
 	stop func()
+	keys string // its key file
 }
 
 // in runs fn on a thread of its own in the namespace; the thread ends with it.
@@ -130,7 +131,7 @@ func (s *side) start(peers ...netip.Addr) {
 	s.t.Helper()
 	node := newNode()
 	node.Node = syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: s.addr.String()})
-	l := New(Config{Interface: "sync0", Peers: peers}, node)
+	l := New(Config{Interface: "sync0", Peers: peers, KeyFile: s.keys}, node)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- in(s.ns, func() error { return l.Run(ctx) }) }()

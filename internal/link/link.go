@@ -32,6 +32,7 @@ type Config struct {
 	Listen    netip.Addr   // invalid: the interface's first address
 	Port      uint16       // default 3781
 	Now       func() int64 // CLOCK_MONOTONIC in ns; default the kernel's
+	KeyFile   string       // see LoadSecrets; empty: datagrams are not sealed
 	Notify    func()       // called without the lock after datagrams came and after ticks
 	Log       *slog.Logger
 }
@@ -44,6 +45,9 @@ type Link struct {
 	armed atomic.Int64 // when the sender wakes by itself
 	ready chan struct{}
 	once  sync.Once
+
+	keys    keyFile
+	secrets atomic.Pointer[[]Secret] // nil: datagrams are not sealed
 
 	mu    sync.Mutex // stats, peers; taken after the Node's
 	stats Stats
@@ -71,7 +75,7 @@ func New(cfg Config, node *Locked) *Link {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Link{cfg: cfg, node: node, wake: make(chan struct{}, 1), ready: make(chan struct{})}
-	l.stats.Interface = cfg.Interface
+	l.stats.Interface, l.keys.path = cfg.Interface, cfg.KeyFile
 	for _, a := range cfg.Peers {
 		l.addPeer(a.Unmap().WithZone(""))
 	}
@@ -112,6 +116,9 @@ var errChanged = errors.New("interface was replaced")
 // opened in the network namespace of the thread that calls it. An interface
 // that vanishes later is waited for.
 func (l *Link) Run(ctx context.Context) error {
+	if err := l.loadKeys(); err != nil {
+		return err
+	}
 	for first := true; ; first = false {
 		s, err := l.open()
 		switch {

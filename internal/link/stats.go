@@ -22,6 +22,9 @@ type Stats struct {
 	DroppedInterface                 uint64 // came by another interface
 	DroppedStranger                  uint64 // source is no peer
 	DroppedTruncated                 uint64 // longer than the MTU
+	DroppedUnsealed                  uint64 // not sealed, though we have keys
+	DroppedUnknownKey                uint64 // sealed with a key that is not ours
+	DroppedForged                    uint64 // the seal is broken
 	Peers                            []PeerStats
 }
 

@@ -203,7 +203,7 @@ func (d *daemon) openLink(r *replication) {
 	l := d.cfg.Sync.Links[0]
 	r.fence.SetPorts(l.Port)
 	r.link = link.New(link.Config{Interface: l.Interface, Peers: l.Peer, Listen: l.Listen, Port: l.Port,
-		Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
+		KeyFile: d.cfg.Sync.KeyFile, Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
 	r.replica.wake = r.link.Wake
 	d.tasks = append(d.tasks, r.link, &localAddresses{d: d})
 }

@@ -81,6 +81,7 @@ func (b *backend) link(s link.Stats) control.SyncLink {
 		Counters: control.LinkCounters{DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams,
 			BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, SendErrors: s.SendErrors,
 			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger,
+				"unsealed": s.DroppedUnsealed, "unknown_key": s.DroppedUnknownKey, "forged": s.DroppedForged,
 				"truncated": s.DroppedTruncated}}}
 	if !out.Heard {
 		out.Hint = control.SilentLink(l.Interface, s.Carrier, l.Port)

@@ -29,7 +29,7 @@ var mayKnow = map[string][]string{
 	"internal/vip":         {},
 	"internal/adverts":     {"vrrp", "internal/vip", "internal/config", "maps"},
 	"internal/config":      {"conntrack"},
-	"internal/config/live": {"internal/config", "internal/control", "internal/vip", "loader"}, // what only the machine can refuse
+	"internal/config/live": {"internal/config", "internal/control", "internal/link", "internal/vip", "loader"}, // what only the machine can refuse
 	"internal/event":       {},
 	"internal/control":     {"internal/event", "conntrack"},
 	"internal/metrics": {
@@ -49,7 +49,8 @@ var mayKnow = map[string][]string{
 
 	"cmd/tandem": {
 		"loader", "maps", "conntrack",
-		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event", "internal/vip",
+		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event",
+		"internal/link", "internal/vip",
 	},
 	"cmd/tandem-lab": {"internal/drill", "internal/netlab", "internal/load"},
 

@@ -46,6 +46,7 @@ func Ask(cfg *config.Config, daemon *control.Status) []Finding {
 	a.ask("kernel", a.kernel)
 	a.ask("interfaces", a.interfaces)
 	a.ask("ports", a.ports)
+	a.ask("key file", a.keyFile)
 	a.ask("kernel table", a.table)
 	return a.found
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/link"
 )
 
 // ports tries to take what the daemon would take, and gives it back.
@@ -42,6 +43,17 @@ func (a *asker) ports() string {
 		_ = l.Close()
 	}
 	return "free"
+}
+
+// keyFile asks whether the sync link can be sealed.
+func (a *asker) keyFile() string {
+	if a.cfg.Sync == nil || a.cfg.Sync.KeyFile == "" {
+		return "none is configured"
+	}
+	if _, err := link.LoadSecrets(a.cfg.Sync.KeyFile); err != nil {
+		a.fail(fmt.Sprintf("%s: %v", a.cfg.Where("conntrack-sync", "key-file"), err))
+	}
+	return "readable by its owner only"
 }
 
 func (a *asker) syncPort(l config.Link) {
