@@ -93,6 +93,9 @@ func becomeRealTime() string {
 	} else if err := realTime(0, electionPriority); err != nil {
 		why = append(why, "no SCHED_FIFO: "+err.Error())
 	}
+	if err := takeProcessor(); err != nil {
+		why = append(why, "no processor of its own: "+err.Error())
+	}
 	return strings.Join(why, "; ")
 }
 

@@ -188,7 +188,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 		d.cfg.Sync.CommitAfter, r.runner.Post)
 	r.runner.SetCommitter(r.commit)
 	r.replica.runner, r.replica.commit, d.election.runner = r.runner, r.commit, r.runner
-	d.tasks = append(d.tasks, r.runner, r.commit)
+	d.tasks = append(d.tasks, r.runner, committing{r.commit})
 }
 
 // alone is how long a preemption waits for a peer where none is configured.
@@ -307,6 +307,16 @@ func (d *daemon) stop() {
 	}
 	d.sync.runner.Post(takeover.Event{Kind: takeover.EvStop})
 	time.AfterFunc(stopLimit, d.election.Stop)
+}
+
+// committing runs the committer where it does not hold up the election.
+type committing struct{ *takeover.Committer }
+
+func (c committing) Run(ctx context.Context) error {
+	if err := adverts.LeaveProcessor(); err != nil {
+		return err
+	}
+	return c.Committer.Run(ctx)
 }
 
 func named(t interface{ String() string }, err error) error {
