@@ -103,10 +103,10 @@ func (a *audit) once(ctx context.Context, full bool) error {
 		return fmt.Errorf("audit kernel table: %w", err)
 	}
 	a.runs.Add(1)
-	if auditor, ok := a.reader.sink.(Auditor); ok && !full {
-		return a.compare(ctx, auditor)
+	if full {
+		return nil
 	}
-	return nil
+	return a.compare(ctx)
 }
 
 // walk seeds what the table holds, slice by slice; the first one unpaced.
@@ -140,10 +140,10 @@ func (a *audit) take(f *conntrack.Flow) error {
 }
 
 // compare settles the own flows that the walk did not show.
-func (a *audit) compare(ctx context.Context, auditor Auditor) error {
+func (a *audit) compare(ctx context.Context) error {
 	for from := uint32(0); ; {
 		a.keys = a.keys[:0]
-		from = auditor.OwnKeys(from, 4*auditSlice, func(k *conntrack.Key) {
+		from = a.reader.sink.OwnKeys(from, 4*auditSlice, func(k *conntrack.Key) {
 			if !a.seen.has(k) {
 				a.keys = append(a.keys, *k)
 			}

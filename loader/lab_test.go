@@ -278,7 +278,7 @@ func (m *memory) Gone(f *conntrack.Flow, at int64) { e := m.of(f); e.flow = *f; 
 func (m *memory) Seed(f *conntrack.Flow)           { e := m.of(f); e.seeded++ }
 func (m *memory) Died(d *conntrack.Death)          { m.of(&d.Flow).died++ }
 
-// OwnKeys lists what is told or seeded and did not end, as an Auditor does.
+// OwnKeys lists what is told or seeded and did not end.
 func (m *memory) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -42,13 +42,10 @@ type Sink interface {
 	Seed(f *conntrack.Flow)
 	// Died: the entry is no more, and no younger one of its tuple was told.
 	Died(d *conntrack.Death)
-}
 
-// Auditor is a Sink that lists its own flows, so that audits find the ones
-// whose death nobody reported. Without it an audit only seeds.
-type Auditor interface {
-	// OwnKeys calls fn for about max own flows from position from on
-	// (first 0) and gives the next position, 0 after the last.
+	// OwnKeys calls fn for about max own flows from position from on (first
+	// 0) and gives the next position, 0 after the last. Audits find by it the
+	// flows whose death nobody reported. It is called outside of a batch.
 	OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32)
 }
 

@@ -27,6 +27,13 @@ func (s sink) Seed(f *conntrack.Flow) {
 	}
 }
 
+// OwnKeys lets the audit find own flows that died in silence.
+func (s sink) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) uint32 {
+	s.node.Lock()
+	defer s.node.Unlock()
+	return s.node.OwnKeys(from, max, fn)
+}
+
 // Died ends an own flow. At a Backup an entry that a view still holds is
 // committed again; at the Active its death is the truth.
 func (s sink) Died(d *conntrack.Death) {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import (
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// TestOwnKeys: every own flow of both families once, whatever the slices.
+func TestOwnKeys(t *testing.T) {
+	n := New(Config{Policy: conntrack.DefaultPolicy(), Rand: seeded(5), Name: "a"})
+	want := map[conntrack.Key]bool{}
+	for i := range 300 {
+		f := conntrack.Flow{Family: conntrack.IPv4, Proto: unix.IPPROTO_UDP, Timeout: 100,
+			Status: conntrack.SeenReply | conntrack.Confirmed}
+		src := "10.0.0.1"
+		if i%3 == 0 {
+			f.Family, src = conntrack.IPv6, "2001:db8::1"
+		}
+		a := conntrack.AddrFrom(netip.MustParseAddr(src))
+		f.Orig = conntrack.Tuple{Src: a, Dst: a, SrcPort: uint16(i), DstPort: 53}
+		f.Reply = conntrack.Tuple{Src: a, Dst: a, SrcPort: 53, DstPort: uint16(i)}
+		n.Tell(&f, 1)
+		want[f.Key()] = true
+	}
+	for _, max := range []int{1, 7, 100, 100_000} {
+		got, calls := map[conntrack.Key]int{}, 0
+		for from := uint32(0); ; {
+			from = n.OwnKeys(from, max, func(k *conntrack.Key) { got[*k]++ })
+			if calls++; from == 0 || calls > 10_000 {
+				break
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("slices of %d: %d keys, want %d", max, len(got), len(want))
+		}
+		for k, times := range got {
+			if !want[k] || times != 1 {
+				t.Errorf("slices of %d: %+v came %d times", max, k, times)
+			}
+		}
+	}
+}
