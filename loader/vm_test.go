@@ -97,8 +97,8 @@ func lab61(t *testing.T) *lab {
 	})
 	l.in(l.client, func() { up61(t, "eth0", "10.1.0.2/24"); route61(t, "10.1.0.1") })
 	l.in(l.server, func() {
-		up61(t, "eth1")
 		e := up61(t, "eth0")
+		up61(t, "eth1") // second: the bond stays with the port that had a carrier first
 		link61(t, &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "eth0.7", ParentIndex: e.Attrs().Index}, VlanId: 7}, "10.2.0.2/24")
 		route61(t, "10.2.0.1")
 	})
