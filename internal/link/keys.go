@@ -32,6 +32,9 @@ func NewSecret() (string, error) {
 // file that others than its owner may read is refused.
 func LoadSecrets(path string) ([]Secret, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read key file %q: %w: tandem sync key new draws a key; put the same file on every node, mode 0600", path, os.ErrNotExist)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read key file: %w", err)
 	}
