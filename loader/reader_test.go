@@ -146,7 +146,7 @@ func TestNoAllocationPerRecord(t *testing.T) {
 // reports no death; the audit finds it. One that nobody told is seeded.
 func TestAuditFindsSilentDeath(t *testing.T) {
 	l := newLab(t)
-	create := func(f conntrack.Flow) {
+	apply := func(kind conntrack.OpKind, f conntrack.Flow) {
 		l.in(l.router, func() {
 			table, err := conntrack.Open()
 			if err != nil {
@@ -154,26 +154,25 @@ func TestAuditFindsSilentDeath(t *testing.T) {
 				return
 			}
 			defer table.Close()
-			ops := []conntrack.Op{{Kind: conntrack.OpCreate, Flow: f}}
+			ops := []conntrack.Op{{Kind: kind, Flow: f}}
 			if err := table.Apply(ops); err != nil || ops[0].Err != nil {
 				t.Error(err, ops[0].Err)
 			}
 		})
 	}
 	silent, late := udpFlow(1), udpFlow(2)
-	silent.Timeout = 1
 	// Without the event extension, as before the first listener: with 2, the
 	// default, a listener in any namespace of the machine counts as one.
 	events := func(v string) {
 		l.in(l.router, func() { run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_events="+v) })
 	}
 	events("0")
-	create(silent)
+	apply(conntrack.OpCreate, silent)
 	events("2")
 	c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy()})
 	sink.find(t, "seed at start", func(e *entry) bool { return e.seeded == 1 })
-	create(late)
-	time.Sleep(2500 * time.Millisecond)
+	apply(conntrack.OpCreate, late)
+	apply(conntrack.OpDelete, silent)
 	c.audit.hasten()
 	sink.find(t, "silent death", func(e *entry) bool { return e.seeded == 1 && e.died == 1 })
 	sink.find(t, "late seed", func(e *entry) bool { return e.seeded == 1 && e.died == 0 })

@@ -166,6 +166,14 @@ func (s *side) thePeer() *syncproto.Peer {
 	return nil
 }
 
+// peerNow gives what the peer is and counted, read under the lock.
+func (s *side) peerNow() (up bool, stats syncproto.PeerStats) {
+	p := s.thePeer()
+	s.node.Lock()
+	defer s.node.Unlock()
+	return p.Up(), p.Stats()
+}
+
 // tell makes n flows, from the given number on.
 func (s *side) tell(from, n int) {
 	s.node.Lock()

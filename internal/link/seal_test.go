@@ -227,7 +227,10 @@ func TestSealedLink(t *testing.T) {
 	write(b, key(2))
 	b.start(a.addr)
 	wait(t, 3*time.Second, "foreign key counted", func() bool { return a.link.Stats().DroppedUnknownKey > 3 })
-	if n, _ := b.view(); n != 0 || a.thePeer().Up() {
+	if up, _ := a.peerNow(); up {
+		t.Fatal("the peer is up without the key")
+	}
+	if n, _ := b.view(); n != 0 {
 		t.Fatalf("%d flows came without the key", n)
 	}
 	write(b, key(1))
@@ -246,7 +249,7 @@ func TestSealedLink(t *testing.T) {
 		wait(t, 3*time.Second, fmt.Sprintf("all there after step %d", i), all(100*(i+2)))
 		time.Sleep(2 * watchEvery)
 	}
-	if s := a.thePeer().Stats(); s.Sessions != 1 {
+	if _, s := a.peerNow(); s.Sessions != 1 {
 		t.Errorf("%d sessions, want 1: the rotation interrupted", s.Sessions)
 	}
 	if forged := a.link.Stats().DroppedForged; forged != 0 {
