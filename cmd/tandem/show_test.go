@@ -28,6 +28,8 @@ type canned struct {
 	Count   control.FlowCount `json:"count"`
 	Past    []event.Event     `json:"events"`
 	stream  *event.Stream
+
+	control.Changes `json:"-"`
 }
 
 func (c *canned) Status() control.Status                { return c.Picture }

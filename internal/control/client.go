@@ -106,6 +106,10 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, into an
 	if err != nil {
 		return err
 	}
+	return decode(body, into)
+}
+
+func decode(body io.ReadCloser, into any) error {
 	defer func() { _ = body.Close() }()
 	if err := json.NewDecoder(body).Decode(into); err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
@@ -132,8 +136,13 @@ func (c *Client) lines(ctx context.Context, path string, query url.Values, fn fu
 }
 
 func (c *Client) open(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-	u := url.URL{Scheme: "http", Host: "tandem", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	return c.request(ctx, http.MethodGet, url.URL{Path: path, RawQuery: query.Encode()}, nil)
+}
+
+// request gives the body of a good answer; any other is an error.
+func (c *Client) request(ctx context.Context, method string, u url.URL, order io.Reader) (io.ReadCloser, error) {
+	u.Scheme, u.Host = "http", "tandem"
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), order)
 	if err != nil {
 		return nil, err
 	}

@@ -94,6 +94,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+pathFlows, s.flows)
 	mux.HandleFunc("GET "+pathCount, s.count)
 	mux.HandleFunc("GET "+pathEvents, s.events)
+	s.changing(mux)
 	return onlyRootChanges(mux)
 }
 

@@ -3,19 +3,14 @@
 package control
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -234,65 +229,4 @@ func TestNoDaemon(t *testing.T) {
 	if _, err := NewClient(path).Status(t.Context()); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
-}
-
-// Only uid 0 may change something, even when the socket's mode lets others in.
-func TestChangesNeedRoot(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("this test needs root: it becomes somebody else")
-	}
-	path, _ := serve(t, &fake{stream: event.New(1)})
-	for _, p := range []string{path, filepath.Dir(path), filepath.Dir(filepath.Dir(path))} {
-		if err := os.Chmod(p, 0o777); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, tt := range []struct {
-		uid    int
-		method string
-		want   int
-	}{
-		{65534, http.MethodPost, http.StatusForbidden},
-		{65534, http.MethodDelete, http.StatusForbidden},
-		{65534, http.MethodGet, http.StatusOK},
-		{0, http.MethodPost, http.StatusMethodNotAllowed}, // there is nothing to change yet
-		{0, http.MethodGet, http.StatusOK},
-	} {
-		code, err := askAs(tt.uid, path, tt.method)
-		if err != nil || code != tt.want {
-			t.Errorf("uid %d %s: got %d, %v; want %d", tt.uid, tt.method, code, err, tt.want)
-		}
-	}
-}
-
-// askAs connects from a thread of its own that is another user, and that ends
-// with its goroutine because it is never unlocked.
-func askAs(uid int, path, method string) (code int, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if _, _, e := syscall.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); e != 0 {
-			err = e
-			return
-		}
-		var c net.Conn
-		if c, err = net.Dial("unix", path); err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
-		var req *http.Request
-		if req, err = http.NewRequest(method, "http://tandem"+pathStatus, nil); err != nil {
-			return
-		}
-		if err = req.Write(c); err != nil {
-			return
-		}
-		var resp *http.Response
-		if resp, err = http.ReadResponse(bufio.NewReader(c), req); err == nil {
-			code = resp.StatusCode
-		}
-	}()
-	<-done
-	return code, err
 }

@@ -26,6 +26,8 @@ type Backend interface {
 	FlowCount() (FlowCount, error)
 	// Events is the daemon's stream.
 	Events() *event.Stream
+
+	Changes
 }
 
 // Roles, in the words of RFC 9568.
