@@ -14,6 +14,9 @@ type handOver struct {
 	rushing  bool  // taker: the commit of everything is under way
 	failed   bool  // a stopping giver found no taker
 	retryAt  int64
+	planned  bool  // an operator's switchover
+	force    bool  // of which flows may be lost
+	forceAt  int64 // giver: when it no longer waits for acknowledgements
 }
 
 // moreToCome says whether a taker still expects flows that were born at the
@@ -23,12 +26,17 @@ func (h *handOver) moreToCome(now int64) bool {
 }
 
 func (m *Machine) settleHandOver(now int64) {
+	if m.external {
+		return
+	}
 	h := &m.hand
 	if now >= h.retryAt {
 		h.retryAt = 0
 	}
 	if h.phase != PhaseNone {
-		if p := m.peers[h.peer]; p == nil || !p.up || now >= h.deadline && h.deadline != 0 {
+		p := m.peers[h.peer]
+		leftIt := h.phase == PhaseDrained && p != nil && p.state.Epoch != h.epoch // the taker gave up
+		if p == nil || !p.up || leftIt || now >= h.deadline && h.deadline != 0 {
 			m.endHandOver(now)
 		}
 	}
@@ -48,11 +56,9 @@ func (m *Machine) take(now int64) {
 	switch h.phase {
 	case PhaseNone:
 		if id, p := m.giver(); p != nil && h.retryAt == 0 && !m.stopping {
-			epoch := p.state.Epoch
-			if p.state.Phase != PhaseOffer {
-				epoch = m.epoch()
-			}
-			*h = handOver{phase: PhaseWant, epoch: epoch, peer: id, deadline: now + int64(m.timing.HandOver)}
+			// An epoch of our own, so that of several takers one is answered.
+			*h = handOver{phase: PhaseWant, epoch: m.epoch(), peer: id, deadline: now + int64(m.timing.HandOver),
+				planned: m.wish.swap, force: m.wish.force}
 		}
 	case PhaseWant:
 		if !h.rushing && m.says(PhaseDrained) {
@@ -91,6 +97,9 @@ func (m *Machine) give(now int64) {
 	case PhaseDrained:
 		if m.says(PhaseCommitted) {
 			m.phase(PhaseGo, now)
+			if h.planned {
+				m.held = held{on: true, peer: h.peer}
+			}
 			m.do(Action{Kind: ActHandOver})
 		}
 	case PhaseGo:
@@ -115,24 +124,71 @@ func (m *Machine) offer(now int64) {
 	if m.stage != stageActive {
 		return
 	}
+	wanted := false
 	for id, p := range m.peers {
-		if p.up && p.state.Phase == PhaseWant && m.drained {
-			*h = handOver{phase: PhaseDrained, epoch: p.state.Epoch, peer: id, deadline: now + int64(m.timing.HandOver), failed: h.failed}
+		if !p.up || p.state.Phase != PhaseWant || m.wish.swap && id != m.wish.peer {
+			continue
+		}
+		wanted = true
+		if m.ready(p, now) {
+			*h = handOver{phase: PhaseDrained, epoch: p.state.Epoch, peer: id, deadline: now + int64(m.timing.Commit), failed: h.failed,
+				planned: m.wish.swap || p.state.Switchover, force: m.wish.force || p.state.Force}
 			return
 		}
 	}
-	if id, p := m.taker(); p != nil && m.stopping && h.phase == PhaseNone && !h.failed {
-		*h = handOver{phase: PhaseOffer, epoch: m.epoch(), peer: id, deadline: now + int64(m.timing.HandOver)}
+	if !wanted {
+		h.forceAt = 0
 	}
+	if h.phase == PhaseNone && !h.failed {
+		m.seekTaker(now)
+	}
+}
+
+// seekTaker offers the role: to the peer that an operator wants, or on a clean
+// stop to any.
+func (m *Machine) seekTaker(now int64) {
+	id, p := m.taker()
+	if m.wish.swap {
+		id, p = m.wish.peer, m.peers[m.wish.peer]
+	} else if !m.stopping {
+		return
+	}
+	if p != nil {
+		m.hand = handOver{phase: PhaseOffer, epoch: m.epoch(), peer: id, deadline: now + int64(m.timing.HandOver),
+			planned: m.wish.swap, force: m.wish.force}
+	}
+}
+
+// ready says whether a peer that wants the role may have it: every own flow is
+// acknowledged. With force that is waited for half of the time only.
+func (m *Machine) ready(p *peer, now int64) bool {
+	h := &m.hand
+	if m.drained || !m.wish.force && !p.state.Force {
+		return m.drained
+	}
+	if h.forceAt == 0 {
+		h.forceAt = now + int64(m.timing.HandOver)/2
+	}
+	return now >= h.forceAt
 }
 
 // endHandOver forgets the hand-over; one that did not get through is tried
 // again after a pause, and a stopping giver does not wait for another.
 func (m *Machine) endHandOver(now int64) {
-	h := m.hand
+	h, why := m.hand, m.brokeOff()
 	m.hand = handOver{failed: h.failed}
+	if h.phase == PhaseDone {
+		m.succeed(m.peers[h.peer].name, m.peers[h.peer].name+" is Active")
+	}
 	if h.phase == PhaseTaken || h.phase == PhaseDone {
 		return
+	}
+	switch {
+	case h.phase == PhaseCommitted && m.Active(): // it has the role all the same
+	case h.phase != PhaseGo:
+		m.fail(why)
+	case m.wish.on():
+		m.wish.until = now + int64(m.timing.HandOver)
 	}
 	m.hand.failed = m.stopping
 	m.hand.retryAt = now + int64(m.timing.Retry)
@@ -157,10 +213,15 @@ func (m *Machine) says(p Phase) bool {
 }
 
 // giver is an Active peer that we may take over from: its view is complete
-// here, and it offers or a preemption is due.
+// here (or that does not matter), and it offers, an operator wants it, or a
+// preemption is due and not held.
 func (m *Machine) giver() (PeerID, *peer) {
+	if m.wish.swap {
+		return m.wish.peer, m.peers[m.wish.peer]
+	}
 	for id, p := range m.peers {
-		if p.up && p.view && p.state.Role == RoleActive && (m.preempt || p.state.Phase == PhaseOffer) {
+		offers := p.state.Phase == PhaseOffer
+		if p.up && p.state.Role == RoleActive && (p.view || offers && p.state.Force) && (offers || m.preempt && !m.held.on) {
 			return id, p
 		}
 	}
@@ -170,7 +231,7 @@ func (m *Machine) giver() (PeerID, *peer) {
 // taker is a Backup peer whose view of our flows is complete.
 func (m *Machine) taker() (PeerID, *peer) {
 	for id, p := range m.peers {
-		if p.up && p.state.Complete && p.state.Role == RoleBackup {
+		if p.up && p.state.Complete && p.state.Role == RoleBackup && !p.state.Fault {
 			return id, p
 		}
 	}

@@ -4,109 +4,6 @@ package takeover
 
 import "time"
 
-// PeerID names a peer within this process.
-type PeerID int
-
-// EventKind is what happened.
-type EventKind uint8
-
-// Events. The comment says which fields of Event count.
-const (
-	EvPromoting    EventKind = iota // the election made us Active, its advert is out: Cause
-	EvAddressesIn                   // the virtual addresses are installed and announced
-	EvDemoting                      // the election left Active, addresses wait: Cause; On: another router is Active
-	EvAddressesOut                  // the virtual addresses are gone
-	EvPreemptDue                    // Backup hears an Active of lower priority, or no longer: On
-	EvPeerUp                        // Peer
-	EvPeerDown                      // Peer
-	EvPeerState                     // Peer, State
-	EvView                          // our view of Peer is complete, or no longer: On
-	EvDrained                       // every own flow is acknowledged, or no longer: On
-	EvCommitted                     // nothing of any view is left to commit, or something is: On
-	EvProgress                      // a batch was committed
-	EvAdopted                       // what ActAdopt asked for is done
-	EvRival                         // another router is Active as well, and will yield to us
-	EvStop                          // a clean stop is asked for
-	EvTick                          // time has passed
-)
-
-// Event is one input of the machine.
-type Event struct {
-	Kind  EventKind
-	Cause string
-	Peer  PeerID
-	State State
-	On    bool
-	At    int64 // when it happened, for the record; 0: when it was taken
-}
-
-// ActionKind is what is to be done.
-type ActionKind uint8
-
-// Actions, to be carried out in the order given.
-const (
-	ActFenceUp      ActionKind = iota // for D
-	ActFenceRenew                     // for D
-	ActFenceDown                      //
-	ActSetActive                      // tell the replication machine the role: On
-	ActFenced                         // tell the election that addresses may go in
-	ActRelease                        // own flows lose their owner; no death is told any more
-	ActReleased                       // tell the election that addresses may go out
-	ActRush                           // commit all that is left, now, hottest first: On
-	ActPause                          // no background commit for D (late frames still use the old entries)
-	ActForget                         // every entry of ours has stale windows: commit all again
-	ActReclaim                        // Peer's flows are known better there than here
-	ActAnnounce                       // tell the election to announce the addresses again
-	ActAdopt                          // flows of the views become own flows
-	ActDropReleased                   // released own flows that the Active now owns go
-	ActTakeOver                       // tell the election: the Active hands over to us
-	ActHandOver                       // tell the election: the peer takes over from us
-	ActStopElection                   // priority 0 where still Active, addresses out, end
-	ActSetState                       // tell the peers: State
-	ActNote                           // for history and hooks: Note
-)
-
-// Action is one output of the machine.
-type Action struct {
-	Kind  ActionKind
-	D     time.Duration
-	On    bool
-	State State
-	Peer  PeerID
-	Note  string
-}
-
-// Timing holds the machine's durations. Zero fields take the defaults.
-type Timing struct {
-	FenceHold  time.Duration // how long one sign of progress keeps the fence up (500 ms)
-	FenceLimit time.Duration // how long it may stay up in all (5 s)
-	YieldFence time.Duration // how long it stays up after a yield (1 s)
-	Rival      time.Duration // how long it stays up when another Active is heard (300 ms)
-	HandOver   time.Duration // how long one phase of a hand-over may take (2 s)
-	Taken      time.Duration // how long the giver keeps its addresses after Go (100 ms)
-	Retry      time.Duration // pause after a hand-over that failed (1 s)
-
-	// Alone is after how long a due preemption no longer waits for a tandem
-	// peer when none is configured and none was ever heard: the Active may be
-	// another program. 0: it always waits.
-	Alone time.Duration
-}
-
-func (t *Timing) setDefaults() {
-	def := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	def(&t.FenceHold, 500*time.Millisecond)
-	def(&t.FenceLimit, 5*time.Second)
-	def(&t.YieldFence, time.Second)
-	def(&t.Rival, 300*time.Millisecond)
-	def(&t.HandOver, 2*time.Second)
-	def(&t.Taken, 100*time.Millisecond)
-	def(&t.Retry, time.Second)
-}
-
 // stage is where this node is between Backup and Active.
 type stage uint8
 
@@ -119,6 +16,7 @@ const (
 )
 
 type peer struct {
+	name  string
 	up    bool
 	view  bool // our view of it is complete
 	state State
@@ -127,13 +25,15 @@ type peer struct {
 
 // silent forgets what a peer said, but for its term: a promotion that follows
 // its silence knows of it.
-func (p *peer) silent() { *p = peer{term: p.term, state: State{Term: p.state.Term}} }
+func (p *peer) silent() { *p = peer{name: p.name, term: p.term, state: State{Term: p.state.Term}} }
 
 // Machine is the pure machine of one replicated set. It has no clock: now is
 // nanoseconds of CLOCK_MONOTONIC.
 type Machine struct {
-	timing Timing
-	epoch  func() uint32 // draws the name of a hand-over, never 0
+	timing   Timing
+	epoch    func() uint32 // draws the name of a hand-over, never 0
+	name     string        // of this node, for sentences
+	external bool          // another election decides: no hand-over, no order to it
 
 	stage     stage
 	peers     map[PeerID]*peer
@@ -145,8 +45,13 @@ type Machine struct {
 	term      uint32 // 0: not Active since the process started
 	released  bool   // own flows have lost their owner and still stand
 	outranked bool   // the role went to another router when it was left last
+	fault     bool   // the election waits in Initialize
+	sending   bool   // our adverts leave
 	stopping  bool
 	stopped   bool
+
+	wish wish // commands that wait for their outcome
+	held held // after a switchover: no preemption
 
 	fenceUntil int64 // hard end of the fence; 0: down
 	hand       handOver
@@ -179,7 +84,7 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvPreemptDue:
 		m.preempt, m.due = ev.On, now
 	case EvPeerUp:
-		m.peer(ev.Peer).up, m.drained = true, false // it may lack anything
+		m.peerUp(ev.Peer, ev.Name)
 	case EvPeerDown:
 		m.peer(ev.Peer).silent()
 	case EvPeerState:
@@ -191,16 +96,36 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvCommitted:
 		m.committed = ev.On
 	case EvProgress:
-		m.renewFence(now)
+		m.progress(now)
 	case EvAdopted:
 		m.adopted = m.stage == stageActive // else it is the word of an earlier term
 	case EvRival:
 		m.rival()
 	case EvStop:
 		m.stopping = true
+	case EvFault:
+		m.fault = ev.On
+	case EvSending:
+		m.sending = ev.On
+	default:
+		m.command(now, ev)
 	}
 	m.settle(now)
 	return m.out
+}
+
+// command takes what an operator or another election asks for.
+func (m *Machine) command(now int64, ev Event) {
+	switch ev.Kind {
+	case EvSwitchover:
+		m.switchover(now, ev)
+	case EvTakeover:
+		m.foreignTakeover(now, ev)
+	case EvYield:
+		m.foreignYield(now, ev)
+	case EvForeignAddress:
+		m.foreignAddress()
+	}
 }
 
 // NextDeadline is when the machine wants an EvTick; 0: never.
@@ -211,6 +136,8 @@ func (m *Machine) NextDeadline() (d int64) {
 		}
 	}
 	sooner(m.hand.deadline, m.hand.phase != PhaseNone)
+	sooner(m.hand.forceAt, m.hand.phase == PhaseNone || m.hand.phase == PhaseOffer)
+	sooner(m.wish.until, m.wish.on())
 	sooner(m.hand.retryAt, m.hand.phase == PhaseNone && m.preempt && m.stage == stageBackup)
 	sooner(m.fenceUntil, m.fenced())
 	sooner(m.due+int64(m.timing.Alone), m.alone())
@@ -232,6 +159,7 @@ func (m *Machine) promote(now int64, cause string) {
 		return
 	}
 	m.stage, m.adopted = stagePromoting, false
+	m.fault, m.held = false, held{}
 	m.nextTerm()
 	m.knowTerms()
 	m.fenceUntil = now + int64(m.timing.FenceLimit)
@@ -241,6 +169,9 @@ func (m *Machine) promote(now int64, cause string) {
 	m.do(Action{Kind: ActFenced})
 	m.rush()
 	m.note("takeover: " + cause)
+	if m.external {
+		m.stage = stageCommitting // the addresses are in: that is what we were told
+	}
 }
 
 // heard takes a peer's word. An Active that says it no longer is one has
@@ -252,7 +183,8 @@ func (m *Machine) heard(id PeerID, s State) {
 	p := m.peer(id)
 	released := p.state.Role == RoleActive && s.Role == RoleBackup
 	p.state = s
-	if !released || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
+	m.held.heard(id, s.Role)
+	if !released || m.external || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
 		return
 	}
 	for _, p := range m.peers {
@@ -273,6 +205,7 @@ func (m *Machine) rush() {
 // settle does what the facts allow, whatever event brought them.
 func (m *Machine) settle(now int64) {
 	m.settleHandOver(now)
+	m.settleWish(now)
 	m.settleHeal(now)
 	m.settleAlone(now)
 	m.settleFence(now)
@@ -317,6 +250,15 @@ func (m *Machine) activate() {
 	m.do(Action{Kind: ActRush, On: false})
 	m.do(Action{Kind: ActAdopt})
 	m.note("takeover complete")
+	m.succeed(m.name, m.name+" is Active")
+}
+
+// progress is a batch that was committed: fence and hand-over go on.
+func (m *Machine) progress(now int64) {
+	if m.hand.phase == PhaseWant && m.hand.rushing {
+		m.hand.deadline = now + int64(m.timing.HandOver)
+	}
+	m.renewFence(now)
 }
 
 func (m *Machine) renewFence(now int64) {
@@ -337,6 +279,7 @@ func (m *Machine) demote(now int64, cause string) {
 		return // the addresses stay until the peer has them: give
 	}
 	m.hand = handOver{failed: m.hand.failed}
+	m.fail("the role was lost meanwhile: " + cause)
 	m.release()
 }
 
@@ -348,6 +291,9 @@ func (m *Machine) release() {
 	m.do(Action{Kind: ActFenceUp, D: m.timing.YieldFence})
 	m.do(Action{Kind: ActPause, D: m.timing.YieldFence})
 	m.do(Action{Kind: ActReleased})
+	if m.external {
+		m.addressesOut() // they are: that is what we were told
+	}
 }
 
 func (m *Machine) addressesOut() {
@@ -381,8 +327,11 @@ func (m *Machine) settleStop() {
 	if !m.stopping || m.stopped || m.hand.phase != PhaseNone || m.stage == stageYielding {
 		return
 	}
-	if _, p := m.taker(); p != nil && m.Active() && !m.hand.failed {
+	if _, p := m.taker(); p != nil && m.Active() && !m.hand.failed && !m.external {
 		return // handed over first
+	}
+	if m.external && m.Active() {
+		m.demote(0, "stopped by the operator")
 	}
 	m.stopped = true
 	m.do(Action{Kind: ActStopElection})
@@ -390,10 +339,12 @@ func (m *Machine) settleStop() {
 
 // say publishes the state when it has changed.
 func (m *Machine) say() {
-	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch, Term: m.term}
+	s := State{Role: RoleBackup, Phase: m.hand.phase, Epoch: m.hand.epoch, Term: m.term,
+		Switchover: m.hand.planned, Force: m.hand.force}
 	if m.Active() {
-		s.Role, s.Whole = RoleActive, m.stage == stageActive && m.adopted
+		s.Role, s.Whole, s.Sending = RoleActive, m.stage == stageActive && m.adopted, m.sending
 	} else {
+		s.Fault = m.fault
 		s.Outranked, s.Drained = m.outranked, m.term != 0 && m.stage == stageBackup && m.drained
 	}
 	heard := false
@@ -406,6 +357,12 @@ func (m *Machine) say() {
 		m.said = s
 		m.do(Action{Kind: ActSetState, State: s})
 	}
+}
+
+func (m *Machine) peerUp(id PeerID, name string) {
+	p := m.peer(id)
+	p.up, p.name = true, name
+	m.drained = false // it may lack anything
 }
 
 func (m *Machine) peer(id PeerID) *peer {

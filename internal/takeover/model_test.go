@@ -18,6 +18,7 @@ type modelNode struct {
 	fence     bool
 	said      State
 	stopped   bool
+	outcomes  []Action
 }
 
 // pending is something that will happen at a node.
@@ -85,6 +86,8 @@ func (w *model) carryOut(i int, a Action) {
 		if n.m.Active() {
 			w.after(w.delay("election"), i, Event{Kind: EvDemoting, Cause: "shutdown"})
 		}
+	case ActOutcome:
+		n.outcomes = append(n.outcomes, a)
 	case ActSetState:
 		n.said = a.State
 		w.after(w.delay("link"), 1-i, Event{Kind: EvPeerState, Peer: 1, State: a.State})
@@ -135,15 +138,18 @@ func (w *model) holders() (n int) {
 	return n
 }
 
+var modelNames = [2]string{"r1", "r2"}
+
 // newModel is a pair at rest: node 0 is Active, both views are complete.
 func newModel(t *rapid.T) *model {
 	w := &model{t: t, now: int64(time.Hour)}
 	for i := range w.node {
 		n := uint32(i+1) * 1000
 		w.node[i] = &modelNode{m: NewMachine(Timing{}, func() uint32 { n++; return n })}
+		w.node[i].m.name = modelNames[i]
 	}
 	for i := range w.node {
-		w.step(i, Event{Kind: EvPeerUp, Peer: 1})
+		w.step(i, Event{Kind: EvPeerUp, Peer: 1, Name: modelNames[1-i]})
 		w.step(i, Event{Kind: EvView, Peer: 1, On: true})
 		w.step(i, Event{Kind: EvDrained, On: true})
 	}
@@ -153,36 +159,80 @@ func newModel(t *rapid.T) *model {
 	return w
 }
 
+// Ways to make the roles change.
+const (
+	byStop = iota
+	byPreemption
+	byOrderThere // of an operator, at the giver
+	byOrderHere  // at the taker
+)
+
+// change makes node to the Active, and returns when the pair is at rest.
+func (w *model) change(how, to int) {
+	switch how {
+	case byStop:
+		w.step(1-to, Event{Kind: EvStop})
+	case byPreemption:
+		w.step(to, Event{Kind: EvPreemptDue, On: true})
+	case byOrderThere:
+		w.step(1-to, Event{Kind: EvSwitchover, Order: 1, On: rapid.Bool().Draw(w.t, "force")})
+	case byOrderHere:
+		w.step(to, Event{Kind: EvSwitchover, Order: 1, Name: modelNames[to]})
+	}
+	for range rapid.IntRange(0, 4).Draw(w.t, "times own flows are not drained") {
+		w.after(w.delay("dirty"), 1-to, Event{Kind: EvDrained})
+		w.after(5*time.Millisecond+w.delay("drained"), 1-to, Event{Kind: EvDrained, On: true})
+	}
+	w.run(w.now + int64(10*time.Second))
+}
+
+// settled: node to is Active, alone, with the fence down, and nothing goes on.
+func (w *model) settled(to int) {
+	a, b := w.node[1-to], w.node[to]
+	if a.m.stage != stageBackup || b.m.stage != stageActive || a.addresses || !b.addresses || b.fence {
+		w.t.Fatalf("at rest: node %d %+v, node %d %+v", 1-to, a.m, to, b.m)
+	}
+	if a.m.hand.phase != PhaseNone || b.m.hand.phase != PhaseNone {
+		w.t.Fatalf("hand-over still at %v, %v", a.m.hand.phase, b.m.hand.phase)
+	}
+	if w.gap != 0 {
+		w.t.Fatalf("nobody held the addresses for %v", time.Duration(w.gap))
+	}
+}
+
 // TestHandOverModel: whatever the delays, a planned change ends with one
 // Active, never leaves the addresses without a holder, and fences the taker.
+// After an operator's the former Active stays a Backup, whatever its priority,
+// until another one.
 func TestHandOverModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newModel(t)
-		stop := rapid.Bool().Draw(t, "clean stop instead of a preemption")
-		if stop {
-			w.step(0, Event{Kind: EvStop})
-		} else {
-			w.step(1, Event{Kind: EvPreemptDue, On: true})
+		how := rapid.IntRange(byStop, byOrderHere).Draw(t, "how")
+		w.change(how, 1)
+		w.settled(1)
+		if stop := how == byStop; stop != w.node[0].stopped {
+			t.Fatalf("election of node 0 stopped: %v, want %v", w.node[0].stopped, stop)
 		}
-		for range rapid.IntRange(0, 4).Draw(t, "times own flows are not drained") {
-			w.after(w.delay("dirty"), 0, Event{Kind: EvDrained})
-			w.after(5*time.Millisecond+w.delay("drained"), 0, Event{Kind: EvDrained, On: true})
+		if how < byOrderThere {
+			return
 		}
+		w.succeeded(how - byOrderThere)
+		w.step(0, Event{Kind: EvPreemptDue, On: true})
 		w.run(w.now + int64(10*time.Second))
-		a, b := w.node[0], w.node[1]
-		if a.m.stage != stageBackup || b.m.stage != stageActive || a.addresses || !b.addresses || b.fence {
-			t.Fatalf("at rest: node 0 %+v, node 1 %+v", a.m, b.m)
-		}
-		if a.m.hand.phase != PhaseNone || b.m.hand.phase != PhaseNone {
-			t.Fatalf("hand-over still at %v, %v", a.m.hand.phase, b.m.hand.phase)
-		}
-		if w.gap != 0 {
-			t.Fatalf("nobody held the addresses for %v", time.Duration(w.gap))
-		}
-		if stop != a.stopped {
-			t.Fatalf("election of node 0 stopped: %v, want %v", a.stopped, stop)
-		}
+		w.settled(1)
+		w.change(byOrderThere+rapid.IntRange(0, 1).Draw(t, "where"), 0)
+		w.settled(0)
 	})
+}
+
+// succeeded: the order was answered once, where it was asked, and by success.
+func (w *model) succeeded(at int) {
+	for i, n := range w.node {
+		if i != at && len(n.outcomes) != 0 || i == at && (len(n.outcomes) != 1 || !n.outcomes[0].On || n.outcomes[0].Active != "r2") {
+			w.t.Fatalf("node %d, asked at %d: outcomes %+v", i, at, n.outcomes)
+		}
+		n.outcomes = nil
+	}
 }
 
 // TestHandOverBreaks: the peer vanishes at any moment of a hand-over; the
@@ -190,7 +240,14 @@ func TestHandOverModel(t *testing.T) {
 func TestHandOverBreaks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newModel(t)
-		w.step(1, Event{Kind: EvPreemptDue, On: true})
+		switch rapid.IntRange(byPreemption, byOrderHere).Draw(t, "how") {
+		case byPreemption:
+			w.step(1, Event{Kind: EvPreemptDue, On: true})
+		case byOrderThere:
+			w.step(0, Event{Kind: EvSwitchover, Order: 1})
+		case byOrderHere:
+			w.step(1, Event{Kind: EvSwitchover, Order: 1})
+		}
 		w.run(w.now + int64(rapid.IntRange(0, 40_000).Draw(t, "us until it breaks"))*1000)
 		left := rapid.IntRange(0, 1).Draw(t, "who is left")
 		w.step(left, Event{Kind: EvPeerDown, Peer: 1})
@@ -199,6 +256,9 @@ func TestHandOverBreaks(t *testing.T) {
 		w.node[1-left].addresses = false
 		w.run(w.now + int64(10*time.Second))
 		m := w.node[left].m
+		if m.wish.on() || len(w.node[left].outcomes) > 1 {
+			t.Fatalf("node %d: an order waits, or was answered twice: %+v, %+v", left, m.wish, w.node[left].outcomes)
+		}
 		if m.hand.phase != PhaseNone || m.stage != stageBackup && m.stage != stageActive {
 			t.Fatalf("node %d is stuck: %+v", left, m)
 		}

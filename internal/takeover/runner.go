@@ -54,7 +54,9 @@ type Record struct {
 
 // Config is what a Runner is made of.
 type Config struct {
+	Name      string // of this node
 	Set       string // the set of groups that the replication follows
+	External  bool   // another election decides, by Takeover and Yield
 	Timing    Timing
 	Epoch     func() uint32
 	Now       func() int64 // CLOCK_MONOTONIC, nanoseconds
@@ -76,7 +78,7 @@ type Runner struct {
 	machine *Machine
 	events  chan Event
 
-	mu      sync.Mutex // guards what Status reads
+	mu      sync.Mutex // guards what Status reads, and the commands
 	role    string
 	since   time.Time
 	phase   Phase
@@ -84,12 +86,17 @@ type Runner struct {
 	records []Record
 	fence   bool
 	before  uint64
+	held    string
+	orders  uint32
+	waiters map[uint32]*waiter
 }
 
 // NewRunner makes a runner of a Backup. Config.Committer may be set until Run.
 func NewRunner(cfg Config) *Runner {
-	return &Runner{cfg: cfg, machine: NewMachine(cfg.Timing, cfg.Epoch), events: make(chan Event, 256),
-		role: "Backup", since: time.Now(), peers: map[PeerID]State{}}
+	m := NewMachine(cfg.Timing, cfg.Epoch)
+	m.name, m.external = cfg.Name, cfg.External
+	return &Runner{cfg: cfg, machine: m, events: make(chan Event, 256),
+		role: "Backup", since: time.Now(), peers: map[PeerID]State{}, waiters: map[uint32]*waiter{}}
 }
 
 func (r *Runner) String() string { return "takeover" }
@@ -102,13 +109,17 @@ func (r *Runner) Post(ev Event) { r.events <- ev }
 
 // Promoting is EvPromoting with what the history should know of it.
 func (r *Runner) Promoting(cause string, decided int64, silence time.Duration) {
+	r.record(cause, decided, silence)
+	r.Post(Event{Kind: EvPromoting, Cause: cause})
+}
+
+func (r *Runner) record(cause string, decided int64, silence time.Duration) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.records = append(r.records, Record{Cause: cause, Wall: time.Now(), Decided: decided, Silence: silence})
 	if len(r.records) > history {
 		r.records = r.records[1:]
 	}
-	r.mu.Unlock()
-	r.Post(Event{Kind: EvPromoting, Cause: cause})
 }
 
 // Run takes events until ctx ends.
@@ -133,6 +144,9 @@ func (r *Runner) Run(ctx context.Context) error {
 }
 
 func (r *Runner) step(ev Event) {
+	if ev.Kind == EvTakeover && !r.machine.Active() {
+		r.record(ev.Cause, r.cfg.Now(), 0)
+	}
 	for _, a := range r.machine.Step(r.cfg.Now(), ev) {
 		r.carryOut(a)
 	}
@@ -182,6 +196,8 @@ func (r *Runner) carryOut(a Action) {
 	case ActNote:
 		r.cfg.Log.Info(a.Note)
 		r.cfg.Note(a.Note)
+	case ActOutcome:
+		r.answer(a)
 	}
 }
 
@@ -199,6 +215,11 @@ func (r *Runner) observe(ev Event) {
 		r.role, r.since = role, time.Now()
 	}
 	r.phase = m.hand.phase
+	r.held = ""
+	if m.held.on {
+		r.held = m.peers[m.held.peer].name
+	}
+	r.watch(now)
 	if ev.Kind == EvPeerState || ev.Kind == EvPeerDown {
 		r.peers[ev.Peer] = m.peer(ev.Peer).state
 	}
@@ -245,6 +266,7 @@ type Status struct {
 	Since   time.Time
 	Fenced  bool
 	Phase   Phase            // of a hand-over
+	Held    string           // the peer that a switchover gave the role to: no preemption
 	Peers   map[PeerID]State // as last heard
 	Records []Record         // oldest first
 }
@@ -253,6 +275,6 @@ type Status struct {
 func (r *Runner) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Status{Role: r.role, Since: r.since, Fenced: r.fence, Phase: r.phase,
+	return Status{Role: r.role, Since: r.since, Fenced: r.fence, Phase: r.phase, Held: r.held,
 		Peers: maps.Clone(r.peers), Records: append([]Record(nil), r.records...)}
 }

@@ -75,6 +75,11 @@ type State struct {
 	Term      uint32 // names the latest term as Active; 0: none since the process started
 	Drained   bool   // a former Active's flows are all acknowledged
 	Outranked bool   // no longer Active because another router is: the role is not free
+
+	Switchover bool // this hand-over is an operator's: who gives does not preempt afterwards
+	Force      bool // it goes ahead though flows may be lost
+	Fault      bool // a Backup that cannot take over
+	Sending    bool // an Active whose interfaces are up and whose adverts leave: the second path's word
 }
 
 const (
@@ -84,16 +89,29 @@ const (
 	flagWhole     = 1 << 1
 	flagOutranked = 1 << 2
 	flagDrained   = 1 << 3
+
+	flagSwitchover = 1 << 4
+	flagForce      = 1 << 5
+	flagFault      = 1 << 6
+	flagSending    = 1 << 7
 )
+
+// stateFlag is one bit of the third byte.
+type stateFlag struct {
+	on  *bool
+	bit byte
+}
+
+func (s *State) flags() []stateFlag {
+	return []stateFlag{{&s.Complete, flagComplete}, {&s.Whole, flagWhole}, {&s.Outranked, flagOutranked}, {&s.Drained, flagDrained},
+		{&s.Switchover, flagSwitchover}, {&s.Force, flagForce}, {&s.Fault, flagFault}, {&s.Sending, flagSending}}
+}
 
 // Append encodes s behind b.
 func (s State) Append(b []byte) []byte {
 	var flags byte
-	for _, f := range [...]struct {
-		on  bool
-		bit byte
-	}{{s.Complete, flagComplete}, {s.Whole, flagWhole}, {s.Outranked, flagOutranked}, {s.Drained, flagDrained}} {
-		if f.on {
+	for _, f := range s.flags() {
+		if *f.on {
 			flags |= f.bit
 		}
 	}
@@ -111,11 +129,9 @@ func ParseState(b []byte) (State, error) {
 	if b[0] != stateVersion {
 		return State{}, fmt.Errorf("parse peer state: version %d, want %d", b[0], stateVersion)
 	}
-	flag := func(bit byte) bool { return b[2]&bit != 0 }
-	s := State{
-		Role: Role(b[1]), Phase: Phase(b[3]),
-		Epoch: binary.BigEndian.Uint32(b[4:]), Term: binary.BigEndian.Uint32(b[8:]),
-		Complete: flag(flagComplete), Whole: flag(flagWhole), Outranked: flag(flagOutranked), Drained: flag(flagDrained),
+	s := State{Role: Role(b[1]), Phase: Phase(b[3]), Epoch: binary.BigEndian.Uint32(b[4:]), Term: binary.BigEndian.Uint32(b[8:])}
+	for _, f := range s.flags() {
+		*f.on = b[2]&f.bit != 0
 	}
 	if s.Role > RoleActive || s.Phase > PhaseDone {
 		return State{}, fmt.Errorf("parse peer state: role %d, phase %d are unknown", b[1], b[3])

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+// Another election (failover-mechanism.external) says who is Active and moves
+// the addresses; this machine does the rest in the same order. It hears of a
+// promotion when the addresses are in, and of a demotion when they are out.
+
+// foreignTakeover is `tandem takeover`: answered when the fence is down.
+func (m *Machine) foreignTakeover(now int64, ev Event) {
+	switch {
+	case m.stage == stageActive:
+		m.answer(ev.Order, Action{On: true, Already: true, Active: m.name, Note: m.name + " is Active already"})
+		return
+	case !m.Active():
+		m.fail("overtaken: " + ev.Cause)
+		m.promote(now, ev.Cause)
+	}
+	m.wish.orders = append(m.wish.orders, ev.Order)
+}
+
+// foreignYield is `tandem yield`: answered when the release is out.
+func (m *Machine) foreignYield(now int64, ev Event) {
+	if !m.Active() {
+		m.answer(ev.Order, Action{On: true, Already: true, Note: m.name + " is not Active"})
+		return
+	}
+	m.demote(now, ev.Cause)
+	m.answer(ev.Order, Action{On: true, Note: m.name + " has released the role"})
+}
+
+// foreignAddress: the address is here and the order is on its way, through a
+// script. Until it comes the fence stands, as long as one sign of life holds.
+func (m *Machine) foreignAddress() {
+	if m.external && !m.Active() && !m.stopping {
+		m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
+		m.note("an address of the other election appeared: the fence waits for its word")
+	}
+}
