@@ -26,8 +26,9 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	}
 	t, f := &v.tabs[rec.slot&1], &rec.flow
 	k, rk := f.Key(), f.ReplyKey()
-	old, held := slotEntry(*w)
-	take := v.admit(f)
+	old, held := v.entryOf(rec.slot, *w)
+	admitted := v.admit(f)
+	take := admitted
 	if take && (v.claimed(t, &k, rec.slot, seq) || v.claimed(t, &rk, rec.slot, seq)) {
 		v.stats.Displaced++ // by a younger flow whose record overtook this one
 		take = false
@@ -39,6 +40,9 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 		v.drop(t, old, t.at(old).has(viewOwner))
 	}
 	*w = slotWord(slotLost, seq)
+	if !admitted {
+		*w = slotWord(slotRefused, seq)
+	}
 	if !take {
 		return
 	}
@@ -93,6 +97,7 @@ func (v *View) put(t *table, w *uint64, k *conntrack.Key, rec *flowRecord, now i
 	} else {
 		if i, ok = t.alloc(); !ok {
 			v.stats.RefusedFull++
+			*w = slotWord(slotRefused, *w&slotSeqMask)
 			return
 		}
 		t.store(i, &rec.flow)
@@ -179,12 +184,12 @@ func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
 	if !v.newer(*w, seq) {
 		return true
 	}
-	i, ok := slotEntry(*w)
+	i, ok := v.entryOf(rec.slot, *w)
 	if !ok {
 		if *w>>slotSeqBits == slotEmpty {
 			return false
 		}
-		*w = slotWord(slotLost, seq)
+		*w = slotWord(uint32(*w>>slotSeqBits), seq)
 		return true
 	}
 	*w = slotWord(i+1, seq)
@@ -209,7 +214,7 @@ func (v *View) del(rec *flowRecord, seq uint64) {
 	if !v.newer(*w, seq) {
 		return
 	}
-	i, ok := slotEntry(*w)
+	i, ok := v.entryOf(rec.slot, *w)
 	if ok {
 		v.drop(&v.tabs[rec.slot&1], i, rec.owner)
 	}

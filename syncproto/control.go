@@ -12,10 +12,11 @@ const (
 	recState    = 3
 	recComplete = 4
 	recRelease  = 5
-	recDigest   = 6 // reserved: digests of slot ranges (step 2)
-	recResync   = 7 // reserved: please send a range of slots again
+	recDigest   = 6
+	recResync   = 7
 	recOffer    = 8 // reserved: orphans offered back after a reboot
 	recDetail   = 9 // reserved: labels, helper, master, SCTP tags of a slot
+	recVerdict  = 11
 )
 
 const (

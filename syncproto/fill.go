@@ -41,8 +41,8 @@ func (p *Peer) fillData(buf []byte, now int64) int {
 	o := &p.out
 	o.size = len(buf)
 	heartbeat := now >= p.sent+int64(p.n.cfg.Heartbeat)
-	flows := o.open() && (o.complete == due || o.release == due || o.waiting() > 0 && o.batchAt <= now)
-	if !heartbeat && !flows && p.ackDue > now && p.stateDue > now {
+	flows := o.open() && (o.said() || o.waiting() > 0 && o.batchAt <= now)
+	if !heartbeat && !flows && p.ackDue > now && p.stateDue > now && min(p.repair.due, o.round.due) > now {
 		return 0
 	}
 	o.seq++
@@ -59,6 +59,9 @@ func (p *Peer) fillData(buf []byte, now int64) int {
 			p.stateDue = now + stateEvery
 		}
 	}
+	b = p.repair.fill(b, len(buf)-crcLen)
+	b = o.fillDigests(b, len(buf)-crcLen, now)
+	b = o.fillRound(b, len(buf)-crcLen, now)
 	if flows {
 		b = o.fill(b, len(buf)-crcLen, now)
 	}
@@ -81,6 +84,10 @@ func (o *sender) fill(b []byte, limit int, now int64) []byte {
 		b = appendNumber(b, recComplete, uint64(o.p.n.OwnLen()))
 		o.complete, f.complete = flying, true
 	}
+	if o.resync == due {
+		b = appendResync(b, resyncAll, nil)
+		o.resync, f.resync = flying, true
+	}
 	o.turn++
 	var rec [maxRecord]byte
 	for prev := uint32(0); ; {
@@ -98,7 +105,7 @@ func (o *sender) fill(b []byte, limit int, now int64) []byte {
 		f.since = min(f.since, since)
 	}
 	f.flows = len(f.records)
-	if f.flows == 0 && !f.release && !f.complete {
+	if f.flows == 0 && !f.release && !f.complete && !f.resync {
 		o.flights.n--
 	}
 	o.batchAt = forever

@@ -8,6 +8,7 @@ type flight struct {
 	at, since         int64 // sent; since when its oldest record had waited
 	flows             int
 	complete, release bool
+	resync            bool
 	done              bool
 	records           []carried
 }
@@ -111,6 +112,9 @@ func (o *sender) stored(f *flight) {
 	if f.release && o.release == flying && f.seq == o.releaseAt {
 		o.release = acked
 	}
+	if f.resync && o.resync == flying {
+		o.resync = acked
+	}
 	o.finishJoin()
 }
 
@@ -156,6 +160,9 @@ func (o *sender) lost(f *flight) {
 	}
 	if f.release && o.release == flying && f.seq == o.releaseAt {
 		o.release = due
+	}
+	if f.resync && o.resync == flying {
+		o.resync = due
 	}
 }
 

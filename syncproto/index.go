@@ -14,6 +14,7 @@ import "github.com/tandem-ha/tandem/conntrack"
 type index struct {
 	seed   uint64
 	shards [indexShards]shard
+	purged uint64 // values that were not where their tuples say: damaged memory
 }
 
 type shard struct {
@@ -118,13 +119,40 @@ func (x *index) rebuild(t *table, s *shard) {
 func (x *index) remove(h uint64, v uint32) {
 	s := x.shard(h)
 	want := tag(h) | (v + 2)
+	if len(s.cells) == 0 {
+		x.purge(v)
+		return
+	}
 	p := s.home(h)
 	for s.cells[p] != want {
 		if s.cells[p] == cellEmpty {
-			panic("syncproto: a flow is not in the index of its table")
+			x.purge(v)
+			return
 		}
 		p = s.next(p)
 	}
+	s.drop(p)
+}
+
+// purge takes out a value wherever it is: its tuple is not what it was when it
+// was inserted. That is damage, and a digest of the slot's range heals it; so
+// rare that looking at every cell does not matter.
+func (x *index) purge(v uint32) {
+	for i := range x.shards {
+		s := &x.shards[i]
+		for p, c := range s.cells {
+			if c > cellRemoved && c&valueMask == v+2 {
+				x.purged++
+				s.drop(uint32(p))
+				return
+			}
+		}
+	}
+	panic("syncproto: a flow is not in the index of its table")
+}
+
+// drop empties a cell that holds a value.
+func (s *shard) drop(p uint32) {
 	s.live--
 	s.cells[p] = cellRemoved
 	if s.cells[s.next(p)] != cellEmpty {

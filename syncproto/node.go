@@ -25,6 +25,7 @@ type Config struct {
 	BatchWindow time.Duration // how long a change waits for others; default 1 ms
 	Heartbeat   time.Duration // default 50 ms
 	DeadAfter   time.Duration // silence after which a peer is down; default 300 ms
+	DigestRound time.Duration // in which every quiet range of slots is compared once; default 30 s
 	MaxFlows    int           // bound of own flows and of each view, per family; default 1<<23
 }
 
@@ -38,6 +39,7 @@ func (c *Config) setDefaults() {
 	def(&c.BatchWindow, time.Millisecond)
 	def(&c.Heartbeat, 50*time.Millisecond)
 	def(&c.DeadAfter, 300*time.Millisecond)
+	def(&c.DigestRound, 30*time.Second)
 	if c.MaxFlows == 0 {
 		c.MaxFlows = 1 << 23
 	}
@@ -87,6 +89,7 @@ const (
 	mutantShortWithoutBase
 	mutantEarlySweep
 	mutantForeignDelete
+	mutantNoDigest
 )
 
 // New makes a Node without flows and peers.

@@ -38,10 +38,11 @@ type Peer struct {
 	gotV     uint32 // version of ours that it has
 	theirs   []byte
 
-	out   sender
-	view  View
-	stats PeerStats
-	rec   flowRecord
+	out    sender
+	repair repair
+	view   View
+	stats  PeerStats
+	rec    flowRecord
 }
 
 // PeerStats counts what went to and from a peer.
@@ -70,6 +71,7 @@ func (n *Node) AddPeer(name string, now int64) *Peer {
 	p := &Peer{n: n, given: name, ackDue: forever, stateDue: forever}
 	p.view.init(n)
 	p.out.init(p)
+	p.repair.init()
 	p.session.init(p, now)
 	n.peers = append(n.peers, p)
 	return p
@@ -158,6 +160,7 @@ func (p *Peer) tick(now int64) {
 		p.n.event(Event{Kind: PeerDown, Peer: p, Why: fmt.Sprintf("nothing was heard for %v", p.n.cfg.DeadAfter)})
 	}
 	p.out.timeouts(now)
+	p.out.resendSlice()
 	p.view.sweepSlice(now)
 	if p.out.seq >= maxSequence-1<<20 {
 		p.session.renew(now)
@@ -168,7 +171,7 @@ func (p *Peer) tick(now int64) {
 func (p *Peer) deadline() int64 {
 	d := min(p.session.due, p.view.deadline())
 	if p.session.confirmed {
-		d = min(d, p.sent+int64(p.n.cfg.Heartbeat), p.ackDue, p.stateDue, p.out.deadline())
+		d = min(d, p.sent+int64(p.n.cfg.Heartbeat), p.ackDue, p.stateDue, p.repair.due, p.out.deadline())
 	}
 	if p.up {
 		d = min(d, p.heard+int64(p.n.cfg.DeadAfter)+1)

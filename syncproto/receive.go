@@ -146,6 +146,15 @@ func validControl(typ byte, body []byte) (ok bool) {
 		r := reader{b: body}
 		r.uvarint()
 		return !r.bad && len(r.b) == 0
+	case recDigest:
+		var d digestRecord
+		return parseDigest(body, &d)
+	case recResync:
+		_, ok = parseResync(body, nil)
+		return ok
+	case recVerdict:
+		var v verdictRecord
+		return parseVerdict(body, &v)
 	}
 	return true
 }
@@ -156,7 +165,7 @@ func (p *Peer) apply(h *header, b []byte, now int64) {
 	for len(b) > 0 {
 		if b[0]&classMask == classControl {
 			typ, body, rest, _ := parseControl(b)
-			eliciting = p.applyControl(typ, body, now) || eliciting
+			eliciting = p.applyControl(typ, body, h.seq, now) || eliciting
 			b = rest
 			continue
 		}
@@ -192,7 +201,7 @@ func (p *Peer) applyFlow(rec *flowRecord, seq uint64, now int64) {
 }
 
 // applyControl says whether the record waits for an acknowledgement.
-func (p *Peer) applyControl(typ byte, body []byte, now int64) bool {
+func (p *Peer) applyControl(typ byte, body []byte, seq uint64, now int64) bool {
 	r := reader{b: body}
 	switch typ {
 	case recAck:
@@ -209,6 +218,15 @@ func (p *Peer) applyControl(typ byte, body []byte, now int64) bool {
 	case recRelease:
 		p.view.saidRelease(r.uvarint())
 		return true
+	case recDigest:
+		p.receiveDigest(body, seq, now)
+	case recResync:
+		p.receiveResync(body, now)
+		return body[0] == resyncAll
+	case recVerdict:
+		var v verdictRecord
+		parseVerdict(body, &v)
+		p.out.round.judged(&v, now)
 	default:
 		p.stats.SkippedRecords++
 	}
@@ -234,7 +252,7 @@ func (p *Peer) applyForeignAck(b []byte, now int64) {
 	for len(b) > 0 && b[0]&classMask == classControl {
 		typ, body, rest, _ := parseControl(b)
 		if typ == recAck {
-			p.applyControl(typ, body, now)
+			p.applyControl(typ, body, 0, now)
 		}
 		b = rest
 	}

@@ -65,10 +65,14 @@ type sender struct {
 	release   once
 	releaseTo uint64 // what RELEASE says
 	releaseAt uint64 // the datagram that carried it last
+	resync    once   // please send everything again
+	rotation  rotation
+	round     round
 }
 
 func (o *sender) init(p *Peer) {
 	*o = sender{p: p, window: firstWindow, seq: o.seq, batchAt: forever}
+	o.rotation.given.rate, o.round.due = resyncRate, forever
 }
 
 func (o *sender) word(slot uint32) *uint32 {
@@ -250,14 +254,20 @@ func (o *sender) deadline() int64 {
 	if f := o.flights.oldest(); f != nil {
 		d = f.at + o.timeout()
 	}
-	if o.open() && (o.waiting() > 0 || o.complete == due || o.release == due) {
+	if o.open() && (o.waiting() > 0 || o.said()) {
 		d = min(d, o.batchAt)
-		if o.complete == due || o.release == due {
+		if o.said() {
 			d = 0
 		}
 	}
-	return d
+	if o.rotation.resend.running {
+		d = min(d, o.p.n.now+ackDelay)
+	}
+	return min(d, o.round.due)
 }
+
+// said says whether something that is said until it is acknowledged is due.
+func (o *sender) said() bool { return o.complete == due || o.release == due || o.resync == due }
 
 func (o *sender) timeout() int64 {
 	t := max(4*o.srtt+2*ackDelay, minTimeout) << o.backoff

@@ -99,6 +99,7 @@ func (s *session) pair(their Session, m *hello, now int64) {
 	p.in = received{}
 	p.ackDue, p.unacked = forever, 0
 	p.theirV, p.gotV, p.stateDue = 0, 0, now
+	p.repair.init()
 	p.view.newSession(rebooted)
 }
 

@@ -66,7 +66,7 @@ type table struct {
 }
 
 func (t *table) init(k kind, limit int, seed uint64) {
-	*t = table{kind: k, free: nobody, limit: uint32(min(limit, maxEntries)), tuples: index{seed: seed}}
+	*t = table{kind: k, free: nobody, limit: uint32(min(limit, maxEntries-1)), tuples: index{seed: seed}}
 }
 
 func (t *table) at(i uint32) *body {

@@ -25,7 +25,8 @@ const (
 	slotSeqBits = 38
 	slotSeqMask = 1<<slotSeqBits - 1
 	slotEmpty   = 0
-	slotLost    = 1<<26 - 1 // the slot's flow is not kept: refused, or its tuple is another's now
+	slotLost    = 1<<26 - 1 // the slot's flow is not kept: its tuple is another's now
+	slotRefused = 1<<26 - 2 // nor here: the policy, an own address, or no room
 )
 
 // View is the copy of one peer's flows. It also keeps what the committer did
@@ -123,7 +124,17 @@ func slotWord(entry uint32, seq uint64) uint64 { return uint64(entry)<<slotSeqBi
 // slotEntry gives the entry of a slot's word.
 func slotEntry(w uint64) (i uint32, ok bool) {
 	e := uint32(w >> slotSeqBits)
-	return e - 1, e != slotEmpty && e != slotLost
+	return e - 1, e != slotEmpty && e < slotRefused
+}
+
+// entryOf gives the entry of a slot whose word is w. One that says itself that
+// it is another slot's, or nobody's, is damage, and left to the other.
+func (v *View) entryOf(slot uint32, w uint64) (i uint32, ok bool) {
+	if i, ok = slotEntry(w); !ok {
+		return 0, false
+	}
+	t := &v.tabs[slot&1]
+	return i, i < t.size && t.at(i).link == slot && t.at(i).has(flagUsed) && !t.at(i).has(viewFormer|viewDead)
 }
 
 // seqOf is the sequence last applied to a live entry; entries of former
@@ -257,7 +268,7 @@ func (v *View) drop(t *table, i uint32, owned bool) {
 	if owned && (b.has(viewKernel) || b.has(viewBusy)) {
 		var k conntrack.Key
 		t.key(i<<1, &k)
-		owned = !v.n.active && !v.n.own.owns(&k)
+		owned = !v.n.active && !v.n.own.owns(&k) && v.names(t, i, &k)
 	}
 	switch {
 	case b.has(viewBusy):
@@ -273,6 +284,13 @@ func (v *View) drop(t *table, i uint32, owned bool) {
 	default:
 		v.free(t, i)
 	}
+}
+
+// names says whether k, the original tuple of an entry, is the one that it was
+// indexed with: a name that was damaged may be another flow's.
+func (v *View) names(t *table, i uint32, k *conntrack.Key) bool {
+	j, ok := t.findOrig(k)
+	return t.at(i).has(flagHidden) || ok && j == i
 }
 
 func (v *View) free(t *table, i uint32) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,17 +17,18 @@ import (
 // does what it likes; and a plain map of what each host has told (the oracle).
 // Host 0 tells flows 0 to 15, host 1 the same numbers in another net.
 type world struct {
-	noise  chance
-	mutant mutant
-	now    int64
-	hosts  [2]*host
-	air    []packet
-	tape   [2][][]byte // recorded on the way to a host, to be replayed
-	parted bool
-	clean  bool   // the network behaves
-	mark   uint32 // versions: every telling has a higher one
-	byMark map[uint32]*instance
-	tally  tally
+	noise   chance
+	mutant  mutant
+	now     int64
+	hosts   [2]*host
+	air     []packet
+	tape    [2][][]byte // recorded on the way to a host, to be replayed
+	parted  bool
+	clean   bool   // the network behaves
+	flipped bool   // names in views were damaged
+	mark    uint32 // versions: every telling has a higher one
+	byMark  map[uint32]*instance
+	tally   tally
 }
 
 type packet struct {
@@ -82,7 +84,8 @@ func (w *world) choose(n int, _ string) int { return w.noise.IntN(n) }
 // boot makes a fresh node and seeds it with what its kernel table holds.
 func (h *host) boot() {
 	w := h.w
-	h.node = New(Config{Policy: conntrack.DefaultPolicy(), Rand: w.noise, Name: fmt.Sprint(h.id), MaxFlows: 1000})
+	h.node = New(Config{Policy: conntrack.DefaultPolicy(), Rand: w.noise, Name: fmt.Sprint(h.id), MaxFlows: 1000,
+		DigestRound: 400 * time.Millisecond})
 	h.node.mutant = w.mutant
 	h.peer = h.node.AddPeer("other", w.now)
 	h.seen, h.present = map[conntrack.Key]uint32{}, map[conntrack.Key]bool{}
@@ -243,7 +246,7 @@ func (w *world) step(choose func(int, string) int) error {
 	w.tally.Steps++
 	h := w.hosts[choose(2, "host")]
 	i := choose(universe, "flow")
-	switch choose(24, "action") {
+	switch choose(26, "action") {
 	case 0, 1, 2, 3, 4, 5:
 		h.tell(i)
 	case 6, 7:
@@ -257,7 +260,9 @@ func (w *world) step(choose func(int, string) int) error {
 			return err
 		}
 	case 13:
-		w.parted = choose(2, "parted") == 1
+		if w.parted = choose(2, "parted") == 1; w.parted {
+			w.tally.Parted++
+		}
 	case 14:
 		if choose(4, "restart") == 0 {
 			h.restart(choose(3, "dying"))
@@ -275,6 +280,17 @@ func (w *world) step(choose func(int, string) int) error {
 	case 20:
 		if choose(8, "forget") == 0 {
 			h.peer.View().Forget()
+		}
+	case 21:
+		if choose(4, "damage") == 0 {
+			h.damageMark(choose(1000, "entry"))
+		}
+	case 22:
+		if choose(4, "resync") == 0 && h.peer.Resync(w.now) {
+			w.tally.Resent++
+		}
+		if choose(2, "compare") == 0 && h.peer.Compare(w.now) {
+			w.tally.Compared++
 		}
 	default:
 		return w.pass(int64(choose(60, "pass")+1) * ms)
@@ -332,7 +348,11 @@ func (w *world) send(h *host) {
 				d = slices.Clone(data)
 				d[w.noise.IntN(len(d))] ^= 1 << w.noise.IntN(8)
 			}
-			w.air = append(w.air, packet{w.now + int64(w.noise.IntN(40))*ms, to, d})
+			at := w.now + int64(w.noise.IntN(40))*ms
+			if n := len(w.air); n > 0 && w.air[n-1].to == to && w.air[n-1].at > at {
+				w.tally.Reordered++
+			}
+			w.air = append(w.air, packet{at, to, d})
 		}
 	}
 }
