@@ -74,12 +74,6 @@ func (h *host) entry(nth int) *body {
 	return all[nth%len(all)]
 }
 
-// resent says whether this host sent the other what had not changed.
-func (h *host) resent() bool {
-	s := h.peer.RepairStats()
-	return s.ResentAll+s.ReceivedResync > 0
-}
-
 // troubled says whether a range differs and was not asked for lately.
 func (w *world) troubled() bool {
 	for _, h := range w.hosts {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	switches "flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,22 @@ func datagrams() map[string][]byte {
 	out["heartbeat"] = data(appendState(appendControl(nil, recAck, []byte{4, 4}), 3, 2, []byte("blob"))...)
 	out["complete-release"] = data(appendNumber(appendNumber(nil, recRelease, 69999), recComplete, 1000000)...)
 	out["unknown-record"] = data(appendNumber(appendControl(nil, 63, []byte("from the future")), recComplete, 0)...)
+	n := testNode("golden", 1) // two flows in slots 0 and 2, one in 1
+	n.SetActive(true)
+	n.Tell(tcpFlow(7), 1e12)
+	n.Seed(tcpFlow(8), 1e12)
+	n.Tell(udpFlow6(7), 1e12)
+	digest := func(round uint32, s slotRange) []byte {
+		d := digestRecord{round: round, slotRange: s}
+		d.sum, d.flows = n.own.digest(s, digestKey(a))
+		return appendDigest(nil, &d)
+	}
+	out["digest"] = data(append(digest(0, slotRange{0, 256}), digest(77, slotRange{1, 3})...)...)
+	out["resync-all"] = data(appendResync(nil, resyncAll, nil)...)
+	out["resync-ranges"] = data(append(appendResync(nil, resyncRanges, []slotRange{{512, 256}, {1<<27 - 17, 1}}),
+		appendResync(nil, resyncDigests, []slotRange{{3, 200}})...)...)
+	out["verdict"] = data(append(appendVerdict(nil, &verdictRecord{77, 1, verdictDiffers, 2}),
+		appendVerdict(nil, &verdictRecord{1<<32 - 1, 512, verdictRefused, 256})...)...)
 	return out
 }
 
@@ -183,6 +200,18 @@ func describeControl(typ byte, b []byte) map[string]any {
 		m["version"], m["echo"], m["blob"] = v, e, string(blob)
 	case recComplete, recRelease:
 		m["number"] = r.uvarint()
+	case recDigest:
+		var d digestRecord
+		parseDigest(b, &d)
+		m["round"], m["first"], m["count"], m["flows"], m["sum"] = d.round, d.first, d.count, d.flows, fmt.Sprintf("%016x", d.sum)
+	case recResync:
+		var ranges [][2]int
+		m["what"], _ = parseResync(b, func(s slotRange) { ranges = append(ranges, [2]int{int(s.first), s.count}) })
+		m["ranges"] = ranges
+	case recVerdict:
+		var v verdictRecord
+		parseVerdict(b, &v)
+		m["round"], m["first"], m["verdict"], m["flows"] = v.round, v.first, v.verdict, v.flows
 	}
 	return m
 }

@@ -5,6 +5,7 @@ package syncproto
 import (
 	"encoding/hex"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +158,47 @@ func TestMalformedRecords(t *testing.T) {
 		var rec flowRecord
 		if _, err := parseFlow(raw, 0, &rec); err == nil {
 			t.Errorf("%s is a record: %+v", name, rec)
+		}
+	}
+}
+
+// TestMalformedRepair: what is not exactly a DIGEST, a RESYNC or a VERDICT is
+// refused with its datagram.
+func TestMalformedRepair(t *testing.T) {
+	const sum = "0102030405060708"
+	for name, c := range map[string]struct {
+		typ  byte
+		body string
+		ok   bool
+	}{
+		"digest":                      {recDigest, "00" + "00ff" + "03" + sum, true},
+		"digest of the last slot":     {recDigest, "00" + "fbffff3f00" + "01" + sum, true},
+		"digest beyond the last slot": {recDigest, "00" + "fbffff3f01" + "01" + sum, false},
+		"digest of more flows":        {recDigest, "00" + "0001" + "03" + sum, false},
+		"digest cut":                  {recDigest, "00" + "00ff" + "03" + sum[2:], false},
+		"digest with more":            {recDigest, "00" + "00ff" + "03" + sum + "00", false},
+		"round of 33 bits":            {recDigest, "8080808010" + "00ff" + "03" + sum, false},
+		"resync of all":               {recResync, "00", true},
+		"resync of all and a range":   {recResync, "00" + "00ff", false},
+		"resync of nothing":           {recResync, "01", false},
+		"resync without a word":       {recResync, "", false},
+		"resync of what":              {recResync, "03" + "00ff", false},
+		"resync of a range":           {recResync, "01" + "00ff", true},
+		"resync of 64 ranges":         {recResync, "02" + strings.Repeat("00ff", 64), true},
+		"resync of 65 ranges":         {recResync, "02" + strings.Repeat("00ff", 65), false},
+		"resync cut":                  {recResync, "01" + "00", false},
+		"verdict":                     {recVerdict, "01" + "00" + "03" + "8002", true},
+		"verdict unknown":             {recVerdict, "01" + "00" + "04" + "00", false},
+		"verdict of more flows":       {recVerdict, "01" + "00" + "00" + "8102", false},
+		"verdict with more":           {recVerdict, "01" + "00" + "00" + "0000", false},
+		"verdict of no slot":          {recVerdict, "01" + "fcffff3f" + "00" + "00", false},
+	} {
+		body, err := hex.DecodeString(c.body)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if validControl(c.typ, body) != c.ok {
+			t.Errorf("%s: valid %v, want %v", name, !c.ok, c.ok)
 		}
 	}
 }
