@@ -45,3 +45,17 @@ func station(l *netlab.Lab, sw, name string, addr, gateway netip.Addr) (load.Sta
 	}
 	return load.Station{FD: fd, MAC: s.MAC, Addr: addr, Gateway: gateway}, nil
 }
+
+// Stations plugs in two stations for connections that come and go
+// (Crowd.Churn). A lab has room for one crowd at a time.
+func Stations(l *netlab.Lab) (*load.Crowd, error) {
+	lan, err := station(l, netlab.LAN, "crowdl", netlab.LANCrowd.Addr(), netlab.LANVIP.Addr())
+	if err != nil {
+		return nil, err
+	}
+	wan, err := station(l, netlab.WAN, "crowdw", netlab.WANCrowd.Addr(), netlab.WANVIP.Addr())
+	if err != nil {
+		return nil, err
+	}
+	return load.NewStations(lan, wan, netlab.WANVIP.Addr()), nil
+}

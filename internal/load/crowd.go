@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -45,8 +46,8 @@ type CrowdConfig struct {
 	VIP      netip.Addr // the WAN's virtual address: SNAT to it, DNAT from it
 	DNATPort uint16     // the first of 1000 ports of VIP that are translated to LAN.Addr
 
-	// How many flows of each kind: at most 300,000 through SNAT, 60,000 through
-	// DNAT, and 250,000 of TCP.
+	// How many flows of each kind: at most 2,000,000 through SNAT, 60,000 through
+	// DNAT, and 1,000,000 of TCP.
 	UDPSNAT, UDPDNAT, TCPSNAT, TCPDNAT int
 
 	Rate int // flows per second that are opened or spoken to, default 15,000
@@ -58,7 +59,7 @@ type CrowdConfig struct {
 
 func (c *CrowdConfig) check() error {
 	tcp, snat, dnat := c.TCPSNAT+c.TCPDNAT, c.UDPSNAT+c.TCPSNAT, c.UDPDNAT+c.TCPDNAT
-	if min(c.UDPSNAT, c.UDPDNAT, c.TCPSNAT, c.TCPDNAT) < 0 || snat+dnat < 1 || tcp > 250_000 || snat > 300_000 || dnat > 60_000 {
+	if min(c.UDPSNAT, c.UDPDNAT, c.TCPSNAT, c.TCPDNAT) < 0 || snat+dnat < 1 || tcp > 1_000_000 || snat > 2_000_000 || dnat > 60_000 {
 		return fmt.Errorf("make crowd: %d flows through SNAT, %d through DNAT, %d of them TCP: out of range", snat, dnat, tcp)
 	}
 	return nil
@@ -90,6 +91,10 @@ type Crowd struct {
 	jobs chan *job
 	quit chan struct{}
 	done chan struct{}
+
+	churns chan *churnJob
+	mu     sync.Mutex
+	soFar  ChurnResult
 }
 
 type job struct {
@@ -105,14 +110,24 @@ func NewCrowd(cfg CrowdConfig) (*Crowd, error) {
 		return nil, err
 	}
 	if cfg.Rate == 0 {
-		cfg.Rate = 15000
+		cfg.Rate = defaultRate
 	}
+	return newCrowd(cfg), nil
+}
+
+const defaultRate = 15000
+
+func newCrowd(cfg CrowdConfig) *Crowd {
 	c := &Crowd{
 		m: newCrowdMachine(&cfg), fds: [2]int{cfg.LAN.FD, cfg.WAN.FD},
-		jobs: make(chan *job), quit: make(chan struct{}), done: make(chan struct{}),
+		jobs: make(chan *job), churns: make(chan *churnJob), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, fd := range c.fds {
+		// What saves a little on each frame: nothing is queued before a veth anyway.
+		_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1)
 	}
 	go c.loop()
-	return c, nil
+	return c
 }
 
 // Open makes all flows: TCP handshakes, and one UDP exchange each that the

@@ -22,6 +22,8 @@ type crowdLoop struct {
 	sent      int     // of todo
 	passBegan time.Time
 	asked     time.Time // ARP request for a gateway
+
+	churnLoop
 }
 
 // retryAfter is the pause between two passes over what did not answer.
@@ -37,11 +39,16 @@ func (c *Crowd) loop() {
 			return
 		case j := <-c.jobs:
 			l.accept(j)
+		case j := <-l.free():
+			l.churnJob = j
 		default:
 		}
 		l.hear()
 		if l.job != nil {
 			l.work()
+		}
+		if l.churnJob != nil {
+			l.churnWork()
 		}
 		l.wait()
 	}
@@ -50,7 +57,7 @@ func (c *Crowd) loop() {
 // wait sleeps until something comes, not longer than the pacing allows.
 func (l *crowdLoop) wait() {
 	timeout := 20 // milliseconds
-	if l.job != nil && l.sent < len(l.todo) {
+	if l.job != nil && l.sent < len(l.todo) || l.churnJob != nil {
 		timeout = 1
 	}
 	fds := []unix.PollFd{{Fd: int32(l.fds[0]), Events: unix.POLLIN}, {Fd: int32(l.fds[1]), Events: unix.POLLIN}}
@@ -163,9 +170,13 @@ func (l *crowdLoop) hear() {
 			if n == 0 {
 				break
 			}
-			answers := 0
+			answers, now := 0, clock()
 			for i := range n {
-				answers += l.frame(side, l.rx.frame(i), answers)
+				if answers > batchSize-2 { // a frame has two answers at most
+					l.tx.write(fd, answers)
+					answers = 0
+				}
+				answers += l.frame(side, l.rx.frame(i), answers, now)
 			}
 			l.tx.write(fd, answers)
 		}
@@ -173,7 +184,7 @@ func (l *crowdLoop) hear() {
 }
 
 // frame handles one frame; it returns how many answers it put at place n.
-func (l *crowdLoop) frame(side int, b []byte, n int) int {
+func (l *crowdLoop) frame(side int, b []byte, n int, now int64) int {
 	if p, ok := parseARP(b); ok {
 		if answer := l.m.arp(side, p); answer != nil {
 			_, _ = unix.Write(l.fds[side], answer)
@@ -184,8 +195,12 @@ func (l *crowdLoop) frame(side int, b []byte, n int) int {
 	if err := parse(b, &s); err != nil {
 		if errors.Is(err, errChecksum) {
 			l.m.res.Bad++
+			l.bad++
 		}
 		return 0 // ICMP errors are the wire's business
+	}
+	if isChurn(side, &s) {
+		return l.churnFrame(side, &s, n, now)
 	}
 	if out, reply := l.m.receive(side, &s, &l.payload); reply {
 		l.append(n, side, &out)

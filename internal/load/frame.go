@@ -24,6 +24,7 @@ const (
 	protoTCP = 6
 	protoUDP = 17
 
+	tcpFIN = 0x01
 	tcpSYN = 0x02
 	tcpRST = 0x04
 	tcpPSH = 0x08
