@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,7 @@ type Lab struct {
 
 	opts  Options
 	ports ports
+	relay atomic.Pointer[Relay] // in the sync link; nil: none
 	once  sync.Once
 	err   error
 }

@@ -127,6 +127,9 @@ func (r *Router) PowerOff() (at int64, err error) {
 		dark = append(dark, p)
 	}
 	at = Now()
+	if relay := r.lab.relay.Load(); relay != nil {
+		relay.goDark(r.Index)
+	}
 	for _, p := range dark {
 		if e := r.lab.Switch.portState(p, brStateDisabled); !errors.Is(e, unix.ENETDOWN) { // dark already
 			err = errors.Join(err, e)
