@@ -65,7 +65,8 @@ type Committer struct {
 	rush, active atomic.Bool
 	adopt        atomic.Bool  // from Adopt until the role is left
 	adopting     atomic.Bool  // Adopt was not answered yet
-	pausedUntil  atomic.Int64 // unix nanoseconds
+	begun        time.Time
+	pausedUntil  atomic.Int64 // since begun, nanoseconds: no step of the wall clock lengthens it
 	wake         chan struct{}
 	ops          []conntrack.Op
 
@@ -75,7 +76,7 @@ type Committer struct {
 
 // NewCommitter makes a committer. report takes EvProgress and EvCommitted.
 func NewCommitter(v Views, k Kernel, continuous bool, after time.Duration, report func(Event)) *Committer {
-	return &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report,
+	return &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report, begun: time.Now(),
 		wake: make(chan struct{}, 1), ops: make([]conntrack.Op, 0, batch)}
 }
 
@@ -113,7 +114,7 @@ func (c *Committer) Adopt() {
 }
 
 // Pause holds background commits back.
-func (c *Committer) Pause(d time.Duration) { c.pausedUntil.Store(time.Now().Add(d).UnixNano()) }
+func (c *Committer) Pause(d time.Duration) { c.pausedUntil.Store(int64(time.Since(c.begun) + d)) }
 
 // Stats reads the counters.
 func (c *Committer) Stats() CommitStats {
@@ -184,7 +185,7 @@ func (c *Committer) due(rush bool) (time.Duration, bool) {
 	switch {
 	case rush || c.active.Load():
 		return 0, true
-	case !c.continuous || time.Now().UnixNano() < c.pausedUntil.Load():
+	case !c.continuous || int64(time.Since(c.begun)) < c.pausedUntil.Load():
 		return 0, false
 	}
 	return c.after, true
