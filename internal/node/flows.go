@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -43,7 +44,7 @@ var (
 )
 
 // Flows walks one source. A view or the own flows are copied out under the
-// node's lock before anything is shown, so that a slow reader never holds it.
+// node's lock, in slices, before anything is shown: a slow reader never holds it.
 func (b *backend) Flows(q control.FlowQuery, yield func(*control.Flow) bool) error {
 	if b.d.sync == nil {
 		return errNotKept
@@ -93,30 +94,42 @@ func (b *backend) Flows(q control.FlowQuery, yield func(*control.Flow) bool) err
 	return nil
 }
 
+// showSlice is how many flows are copied at a time: all of a million would hold
+// the lock until the peer misses heartbeats.
+const showSlice = 8192
+
 func (b *backend) own() (out []conntrack.Flow) {
 	n := b.d.sync.replica.node
-	n.Lock()
-	defer n.Unlock()
-	n.Own(func(f *conntrack.Flow, _ bool) bool {
-		out = append(out, *f)
-		return true
-	})
+	walk := func(at uint32) uint32 {
+		n.Lock()
+		defer n.Unlock()
+		return n.OwnSlice(at, showSlice, func(f *conntrack.Flow) { out = append(out, *f) })
+	}
+	for at := walk(0); at != 0; {
+		at = walk(at)
+	}
 	return out
 }
 
 func (b *backend) views(peer string) map[string][]conntrack.Flow {
 	n := b.d.sync.replica.node
 	n.Lock()
-	defer n.Unlock()
+	peers := slices.Clone(n.Peers())
+	n.Unlock()
 	out := map[string][]conntrack.Flow{}
-	for _, p := range n.Peers() {
-		if peer != "" && peer != p.Name() {
-			continue
+	for _, p := range peers {
+		walk := func(at uint32) uint32 {
+			n.Lock()
+			defer n.Unlock()
+			name := p.Name()
+			if peer != "" && peer != name {
+				return 0
+			}
+			return p.View().Slice(at, showSlice, func(f *conntrack.Flow) { out[name] = append(out[name], *f) })
 		}
-		p.View().Each(func(f *conntrack.Flow) bool {
-			out[p.Name()] = append(out[p.Name()], *f)
-			return true
-		})
+		for at := walk(0); at != 0; {
+			at = walk(at)
+		}
 	}
 	return out
 }
