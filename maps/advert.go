@@ -36,7 +36,7 @@ func ParseAdvert(rec []byte) (Advert, error) {
 		return Advert{}, errAdvertRecord
 	}
 	return Advert{
-		At:      int64(r.At),
+		At:      fromKernel(r.At),
 		IfIndex: r.Ifindex,
 		Family:  r.Family,
 		TTL:     r.Ttl,

@@ -55,7 +55,7 @@ func OpenFenceControl(section *ebpf.Map) (*FenceControl, error) {
 
 // SetDeadline raises the fence until then (CLOCK_MONOTONIC, ns); 0 lowers it.
 func (c *FenceControl) SetDeadline(ns int64) {
-	(*atomic.Int64)(unsafe.Pointer(&c.mem[0])).Store(ns)
+	(*atomic.Int64)(unsafe.Pointer(&c.mem[0])).Store(toKernel(ns))
 }
 
 // Deadline is what stands there.

@@ -25,7 +25,7 @@ func TicksPerSecond() uint32 {
 }
 
 // ParseFlow reads a record of tandem_flow into f; hz is TicksPerSecond. at is
-// the kernel's CLOCK_MONOTONIC in nanoseconds, verdict Replicate or Gone. It
+// CLOCK_MONOTONIC in nanoseconds, verdict Replicate or Gone. It
 // does not allocate.
 func ParseFlow(rec []byte, hz uint32, f *conntrack.Flow) (at int64, verdict conntrack.Verdict, err error) {
 	if len(rec) != int(unsafe.Sizeof(bpf.FlowRecord{})) {
@@ -50,7 +50,7 @@ func ParseFlow(rec []byte, hz uint32, f *conntrack.Flow) (at int64, verdict conn
 	if r.Verdict == flowGone {
 		verdict = conntrack.Gone
 	}
-	return int64(r.At), verdict, nil
+	return fromKernel(r.At), verdict, nil
 }
 
 // enum flow_verdict of include/shared.h

@@ -193,3 +193,22 @@ func TestTicksPerSecond(t *testing.T) {
 		t.Errorf("HZ is %d", hz)
 	}
 }
+
+// A process in a time namespace and the kernel's programs mean the same moment.
+func TestTimeNamespace(t *testing.T) {
+	for text, want := range map[string]int64{
+		"": 0, "boottime 7 7\n": 0, "monotonic x 0\n": 0, "monotonic           0         0\nboottime            0         0\n": 0,
+		"monotonic       18000         5\nboottime        7         0\n": 18000e9 + 5, "boottime 1 0\nmonotonic -3 999999999\n": -3e9 + 999999999,
+	} {
+		if got := parseTimeOffset(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+	defer func(was int64) { ahead = was }(ahead)
+	for _, ahead = range []int64{0, 18000e9, -18000e9} {
+		const kernel = 20000e9
+		if got := toKernel(fromKernel(kernel)); got != kernel || toKernel(0) != 0 || toKernel(ahead) != 1 && ahead != 0 {
+			t.Errorf("ahead by %d: there and back is %d, none is %d", ahead, got, toKernel(0))
+		}
+	}
+}
