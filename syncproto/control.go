@@ -16,6 +16,7 @@ const (
 	recResync   = 7
 	recOffer    = 8 // reserved: orphans offered back after a reboot
 	recDetail   = 9 // reserved: labels, helper, master, SCTP tags of a slot
+	recPath     = 10
 	recVerdict  = 11
 )
 
@@ -25,6 +26,7 @@ const (
 	helloMin = 2 + 1 + 8 + 16 + 8
 
 	helloPaired = 1 << 0 // flags: the sender holds the pair of this header
+	helloAsks   = 1 << 1 // of a call: the sender does not hear the receiver
 )
 
 // hello is what a node says of itself before data count.
@@ -202,6 +204,28 @@ func parseState(b []byte) (version, echo uint32, blob []byte, ok bool) {
 	v, e := r.uvarint(), r.uvarint()
 	ok = !r.bad && v <= 1<<32-1 && e <= 1<<32-1 && len(r.b) <= maxBlob
 	return uint32(v), uint32(e), r.b, ok
+}
+
+// pathRecord is what a heartbeat says of paths, see Path.
+type pathRecord struct {
+	number  uint8  // the sender's, of the path by which this goes
+	heard   uint16 // bit n-1: the receiver's path n was heard lately
+	payload int    // largest datagram that the sender's end takes
+}
+
+func appendPath(b []byte, m *pathRecord) []byte {
+	var body [3 + binary.MaxVarintLen32]byte
+	out := binary.BigEndian.AppendUint16(append(body[:0], m.number), m.heard)
+	return appendControl(b, recPath, binary.AppendUvarint(out, uint64(m.payload)))
+}
+
+// parsePath: what follows the record is of a later version.
+func parsePath(b []byte, m *pathRecord) bool {
+	r := reader{b: b}
+	m.number, m.heard = r.byte(), r.u16()
+	payload := r.uvarint()
+	m.payload = int(min(payload, 1<<16-1))
+	return !r.bad && m.number >= 1 && m.number <= maxPaths
 }
 
 // appendNumber writes a control record whose body is one varint: COMPLETE

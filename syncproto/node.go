@@ -27,6 +27,7 @@ type Config struct {
 	DeadAfter   time.Duration // silence after which a peer is down; default 300 ms
 	DigestRound time.Duration // in which every quiet range of slots is compared once; default 30 s
 	MaxFlows    int           // bound of own flows and of each view, per family; default 1<<23
+	Rate        int64         // bytes/s of flow records to one peer; 0: as fast as they are acknowledged
 }
 
 func (c *Config) setDefaults() {
@@ -174,8 +175,8 @@ func (n *Node) Tick(now int64) {
 	}
 }
 
-// NextDeadline is when Tick and Fill want to be called next. It moves earlier
-// only by calls of this Node's methods.
+// NextDeadline is when Tick wants to be called next; Path.Deadline is for
+// Fill. It moves earlier only by calls of this Node's methods.
 func (n *Node) NextDeadline() int64 {
 	d := n.own.deadline()
 	for _, p := range n.peers {

@@ -25,10 +25,17 @@ type Peer struct {
 	hello hello  // what it said last
 	known bool   // it said something
 
-	session session
-	up      bool
-	heard   int64 // last valid datagram; 0: never
-	sent    int64 // last datagram with its session
+	session   session
+	said      header // of the hello that is being said
+	saidFlags uint8
+	up        bool
+	heard     int64 // last valid datagram; 0: never
+
+	paths    []*Path
+	use      *Path // nil: there is none
+	from     *Path // by which the datagram came that is being taken
+	fromSeq  uint64
+	reported uint64 // sequence of the latest PATH record; 0: none in this session
 
 	in       received
 	ackDue   int64 // forever: nothing to acknowledge
@@ -58,6 +65,8 @@ type PeerStats struct {
 	RefusedSession, RefusedReplay, RefusedHello, RefusedRecord uint64
 	RefusedReflected                                           uint64
 	SkippedRecords                                             uint64 // of types not known here
+	PathChanges                                                uint64 // times another path was taken
+	Paced                                                      uint64 // times flows waited for Config.Rate
 	BrokenBase                                                 uint64 // short records without a flow
 	Features                                                   uint64
 	RTT                                                        time.Duration
@@ -65,7 +74,8 @@ type PeerStats struct {
 	JoinLeft                                                   int // flows this peer has not acknowledged since its session began
 }
 
-// AddPeer adds a peer; name is only for messages until its hello tells its own.
+// AddPeer adds a peer, to which no path leads yet. Until its hello tells a name
+// it is called by this one.
 func (n *Node) AddPeer(name string, now int64) *Peer {
 	n.now = now
 	p := &Peer{n: n, given: name, ackDue: forever, stateDue: forever}
@@ -159,6 +169,7 @@ func (p *Peer) tick(now int64) {
 		p.out.unreachable()
 		p.n.event(Event{Kind: PeerDown, Peer: p, Why: fmt.Sprintf("nothing was heard for %v", p.n.cfg.DeadAfter)})
 	}
+	p.quietPaths(now)
 	p.out.timeouts(now)
 	p.out.resendSlice()
 	p.view.sweepSlice(now)
@@ -167,11 +178,13 @@ func (p *Peer) tick(now int64) {
 	}
 }
 
-// deadline is when tick or Fill has something to do.
+// deadline is when tick has something to do.
 func (p *Peer) deadline() int64 {
-	d := min(p.session.due, p.view.deadline())
-	if p.session.confirmed {
-		d = min(d, p.sent+int64(p.n.cfg.Heartbeat), p.ackDue, p.stateDue, p.repair.due, p.out.deadline())
+	d := min(p.view.deadline(), p.out.deadline())
+	for _, q := range p.paths {
+		if q.hearing {
+			d = min(d, q.heard+p.silence()+1)
+		}
 	}
 	if p.up {
 		d = min(d, p.heard+int64(p.n.cfg.DeadAfter)+1)
@@ -182,6 +195,9 @@ func (p *Peer) deadline() int64 {
 // hear notes a valid datagram.
 func (p *Peer) hear(now int64) {
 	p.heard = now
+	if p.from != nil {
+		p.from.hear(now)
+	}
 	if p.session.confirmed && !p.up {
 		p.up = true
 		p.n.event(Event{Kind: PeerUp, Peer: p})

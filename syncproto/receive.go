@@ -2,9 +2,8 @@
 
 package syncproto
 
-// Receive takes one datagram of this peer. An error says why it was refused;
-// refusing moves a counter and nothing else. payload is not kept.
-func (p *Peer) Receive(payload []byte, now int64) error {
+// take is Path.Receive.
+func (p *Peer) take(payload []byte, now int64) error {
 	p.n.now = now
 	p.stats.ReceivedDatagrams++
 	p.stats.ReceivedBytes += uint64(len(payload))
@@ -107,6 +106,7 @@ func (p *Peer) receiveData(h *header, body []byte, now int64) error {
 	}
 	s.confirm(now)
 	p.in.mark(h.seq)
+	p.fromSeq = h.seq
 	p.hear(now)
 	p.apply(h, body, now)
 	return nil
@@ -142,6 +142,9 @@ func validControl(typ byte, body []byte) (ok bool) {
 	case recState:
 		_, _, _, ok = parseState(body)
 		return ok
+	case recPath:
+		var m pathRecord
+		return parsePath(body, &m)
 	case recComplete, recRelease:
 		r := reader{b: body}
 		r.uvarint()
@@ -210,6 +213,10 @@ func (p *Peer) applyControl(typ byte, body []byte, seq uint64, now int64) bool {
 		p.out.acknowledged(&a, now)
 	case recState:
 		p.applyState(body, now)
+	case recPath:
+		var m pathRecord
+		parsePath(body, &m)
+		p.reportedPaths(&m, now)
 	case recComplete:
 		if p.view.saidComplete(now) {
 			p.n.event(Event{Kind: ViewComplete, Peer: p})

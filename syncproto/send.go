@@ -54,6 +54,7 @@ type sender struct {
 	joinTodo int // not sent
 	turn     uint
 
+	pace      pace
 	flights   flights
 	window    int
 	size      int // of a datagram on this link
@@ -71,7 +72,7 @@ type sender struct {
 }
 
 func (o *sender) init(p *Peer) {
-	*o = sender{p: p, window: firstWindow, seq: o.seq, batchAt: forever}
+	*o = sender{p: p, window: firstWindow, seq: o.seq, batchAt: forever, pace: o.pace}
 	o.rotation.given.rate, o.round.due = resyncRate, forever
 }
 
@@ -249,21 +250,28 @@ func (o *sender) backlog(now int64) (int, time.Duration) {
 	return o.waiting() + o.inFlight, time.Duration(now - since)
 }
 
+// deadline is when what is on the way is given up.
 func (o *sender) deadline() int64 {
-	d := forever
 	if f := o.flights.oldest(); f != nil {
-		d = f.at + o.timeout()
-	}
-	if o.open() && (o.waiting() > 0 || o.said()) {
-		d = min(d, o.batchAt)
-		if o.said() {
-			d = 0
-		}
+		return f.at + o.timeout()
 	}
 	if o.rotation.resend.running {
-		d = min(d, o.p.n.now+ackDelay)
+		return o.p.n.now + ackDelay
 	}
-	return min(d, o.round.due)
+	return forever
+}
+
+// ready is when a datagram with records may be filled.
+func (o *sender) ready() int64 {
+	switch {
+	case !o.open():
+		return forever
+	case o.said():
+		return 0
+	case o.waiting() > 0:
+		return max(o.batchAt, o.pace.until)
+	}
+	return forever
 }
 
 // said says whether something that is said until it is acknowledged is due.

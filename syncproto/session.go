@@ -100,6 +100,7 @@ func (s *session) pair(their Session, m *hello, now int64) {
 	p.ackDue, p.unacked = forever, 0
 	p.theirV, p.gotV, p.stateDue = 0, 0, now
 	p.repair.init()
+	p.newPair()
 	p.view.newSession(rebooted)
 }
 

@@ -77,7 +77,11 @@ func summary(cfg *config.Config) string {
 	}
 	copied := "nothing is replicated"
 	if s := cfg.Sync; s != nil {
-		copied = fmt.Sprintf("replication over %s follows %s", s.Links[0].Interface, cmp.Or(s.SyncGroup, s.Group))
+		var over []string
+		for _, l := range s.Links {
+			over = append(over, l.Interface)
+		}
+		copied = fmt.Sprintf("replication over %s follows %s", strings.Join(over, ", "), cmp.Or(s.SyncGroup, s.Group))
 	}
 	return fmt.Sprintf("%s is good: node %s, groups %s; %s", cfg.Path, cfg.Node.Name, strings.Join(groups, ", "), copied)
 }

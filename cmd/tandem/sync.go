@@ -88,6 +88,21 @@ func writePeers(w io.Writer, s *control.SyncStatus, now time.Time, told map[stri
 	for _, p := range s.Peers {
 		hint(p.Hint)
 	}
+	writePaths(w, s, now)
+}
+
+// writePaths shows the ways to each peer that has several.
+func writePaths(w io.Writer, s *control.SyncStatus, now time.Time) {
+	g := newGrid("Peer", "Path", "In use", "Heard", "Hears us", "Since", ">Largest", ">Sent", ">Received")
+	for _, p := range s.Peers {
+		for _, a := range p.Paths {
+			if len(p.Paths) > 1 {
+				g.row(p.Name, a.Interface+" to "+a.Address, either(a.InUse, "yes", "no"), either(a.Heard, "yes", "NO"),
+					either(a.HearsUs, "yes", "NO"), clock(a.Since, now), number(a.Payload)+" B", number(a.Sent), number(a.Rcvd))
+			}
+		}
+	}
+	g.write(w, "")
 }
 
 func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
@@ -98,6 +113,7 @@ func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
 	g.row("received", number(c.RecordsRcvd), "", number(c.DeletesRcvd), number(c.DatagramsRcvd), "", bytesOf(c.BytesRcvd))
 	g.write(w, "")
 	fmt.Fprintf(w, "received and not applied: %s\n", cmp.Or(reasons(c.Dropped), "nothing"))
+	fmt.Fprintf(w, "at most %g MB/s to each peer: flows waited for that %s; another path was taken %s\n", float64(s.Rate)/1e6, times(c.Paced), times(c.PathChanges))
 	k := &s.Commits
 	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s; failed: %s\n",
 		number(k.Created), number(k.Replaced), number(k.Deleted), cmp.Or(reasons(k.Failed), "none"))

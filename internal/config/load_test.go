@@ -118,11 +118,25 @@ f:13: conntrack-sync.failover-mechanism.vrrp.group: "LAN": is a member of sync g
 		{"key file and none", []string{auth, auth + "key-file = \"/etc/tandem/sync.key\"\n"}, `f:13: conntrack-sync.authentication: "none" beside a key-file: keep one of the two lines`},
 		{"key file somewhere", []string{auth, "key-file = \"sync.key\"\n"}, `f:13: conntrack-sync.key-file: "sync.key": must be an absolute path`},
 		{"no link", []string{link, ""}, `f:11: conntrack-sync.interface: missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]`},
-		{"two links", []string{link, link + "[conntrack-sync.interface.eth3]\n"}, `f:14: conntrack-sync.interface: more than one link is not in this version of tandem yet: keep one of the tables`},
+		{"a link twice", []string{link, link + link}, `f:15: not valid TOML: Key 'conntrack-sync.interface.eth2' has already been defined.`},
+		{"two links, two ports", []string{link, link + "port = 3782\n[conntrack-sync.interface.eth3]\n"}, `f:16: conntrack-sync.interface.eth3.port: 3781: eth2 has 3782: the port is the same on all links`},
+		{"two links, one listen-address", []string{link, link + "listen-address = \"10.9.0.1\"\n[conntrack-sync.interface.eth3]\nlisten-address = \"10.9.0.1\"\n"},
+			`f:17: conntrack-sync.interface.eth3.listen-address: "10.9.0.1": is that of eth2 already: each link needs an address of its own`},
+		{"two links, one peer's address", []string{link, link + "peer = \"10.9.0.2\"\n[conntrack-sync.interface.eth3]\npeer = \"10.9.0.2\"\n"},
+			`f:17: conntrack-sync.interface.eth3.peer: "10.9.0.2": stands at eth2 already: name the address that the peer has on this link`},
+		{"second link carries a group", []string{link, link + "[conntrack-sync.interface.eth1]\n"}, `f:15: conntrack-sync.interface.eth1: carries group WAN too: flows that leave by a sync link are not captured, so the link needs an interface of its own (a VLAN will do)`},
+		{"mcast-group is none", []string{link, link + "mcast-group = \"10.0.0.50\"\n"}, `f:15: conntrack-sync.interface.eth2.mcast-group: "10.0.0.50": must be a multicast address, as "225.0.0.50" or "ff02::5450"`},
+		{"mcast-group of another family", []string{link, link + "mcast-group = \"ff02::50\"\nlisten-address = \"192.168.255.1\"\n"}, `f:15: conntrack-sync.interface.eth2.mcast-group: "ff02::50": must be of the family of listen-address, 192.168.255.1`},
+		{"mcast-group beside a peer", []string{link, link + "mcast-group = \"225.0.0.51\"\npeer = \"192.168.255.2\"\n"}, `f:15: conntrack-sync.interface.eth2.mcast-group: "225.0.0.51": is not used where peers are named: keep one of the two lines`},
+		{"rate", []string{auth, auth + "rate = 50\n"}, `f:14: conntrack-sync.rate: 50: must be bytes per second from "100kB/s" to "10GB/s", as "50MB/s"`},
+		{"rate in bits", []string{auth, auth + "rate = \"50Mbit/s\"\n"}, `f:14: conntrack-sync.rate: "50Mbit/s": must be bytes per second from "100kB/s" to "10GB/s", as "50MB/s"`},
+		{"rate too low", []string{auth, auth + "rate = \"1kB/s\"\n"}, `f:14: conntrack-sync.rate: "1kB/s": must be bytes per second from "100kB/s" to "10GB/s", as "50MB/s"`},
 		{"link carries a group", []string{"interface.eth2", "interface.eth0"}, `f:14: conntrack-sync.interface.eth0: carries group LAN too: flows that leave by a sync link are not captured, so the link needs an interface of its own (a VLAN will do)`},
 		{"peer with prefix", []string{link, link + "peer = [\"192.168.255.2/24\"]\n"}, `f:15: conntrack-sync.interface.eth2.peer: "192.168.255.2/24": must be unicast addresses without prefix length, as ["192.168.255.2"]`},
 		{"peer is myself", []string{link, link + "peer = \"192.168.255.2\"\nlisten-address = \"192.168.255.2\"\n"}, `f:15: conntrack-sync.interface.eth2.peer: "192.168.255.2": is this node's own listen-address: name the other node's`},
 		{"peer of another family", []string{link, link + "peer = \"fd00::2\"\nlisten-address = \"192.168.255.2\"\n"}, `f:15: conntrack-sync.interface.eth2.peer: "fd00::2": must be of the family of listen-address, 192.168.255.2`},
+		{"address of another zone", []string{link, link + "peer = \"fe80::2%eth3\"\n"}, `f:15: conntrack-sync.interface.eth2.peer: "fe80::2%eth3": must be unicast addresses without prefix length, as ["192.168.255.2"]`},
+		{"own address of another zone", []string{link, link + "listen-address = \"fe80::1%eth3\"\n"}, `f:15: conntrack-sync.interface.eth2.listen-address: "fe80::1%eth3": is an address of another interface than eth2`},
 		{"port", []string{link, link + "port = 0\n"}, `f:15: conntrack-sync.interface.eth2.port: 0: must be a whole number from 1 to 65535`},
 		{"protocol", []string{auth, auth + "accept-protocol = [\"tcp,udp\"]\n"}, `f:14: conntrack-sync.accept-protocol: "tcp,udp": must be some of "tcp", "udp", "icmp", "icmp6", "sctp", "dccp", "gre", "udplite", "esp" or "all"`},
 		{"ignore-address", []string{auth, auth + "ignore-address = [\"10.0.0.0/33\"]\n"}, `f:14: conntrack-sync.ignore-address: "10.0.0.0/33": must be an address or a prefix, as "10.0.0.2" or "10.0.0.0/24"`},
@@ -171,7 +185,6 @@ func TestNotYet(t *testing.T) {
 		{sync, `failover-mechanism.external = true`},
 		{sync, `expect-sync = ["ftp"]`},
 		{sync, `second-path = "hold"`},
-		{link, `mcast-group = "225.0.0.51"`},
 		{"name = \"r1\"\n", "[capture]\nmode = \"tracing\""},
 		{"name = \"r1\"\n", "[capture]\nmode = \"netlink\""},
 		{"name = \"r1\"\n", "[capture]\nadvert = \"xdp\""},
@@ -207,7 +220,7 @@ func TestDefaults(t *testing.T) {
 			SyncGroups: []SyncGroup{{Name: "MAIN", Member: []string{"LAN", "WAN"}}},
 		},
 		Sync: &Sync{SyncGroup: "MAIN", Policy: policy, Commit: CommitContinuous, CommitAfter: 2 * time.Second,
-			FenceLimit: 5 * time.Second, Links: []Link{{Interface: "eth2", Port: 3781}}},
+			FenceLimit: 5 * time.Second, Rate: 50e6, Links: []Link{{Interface: "eth2", Port: 3781}}},
 		Capture: Capture{Mode: "auto", Advert: "auto", Interface: []string{"*"}},
 		Control: Control{Socket: "/run/tandem/tandem.sock"},
 		Log:     Log{Level: "info"},
@@ -253,9 +266,21 @@ replicate-when.other = "assured"
 commit = "takeover"
 commit-after = "0s"
 fence-limit = "100ms"
+rate = "1.5 GB/s"
 [conntrack-sync.interface.eth2]
 peer = ["192.168.255.2", "192.168.255.3"]
 listen-address = "192.168.255.1"
+port = 1
+[conntrack-sync.interface.eth3]
+peer = "fe80::2%eth3"
+listen-address = "fe80::1%eth3"
+port = 1
+[conntrack-sync.interface.eth4]
+peer = "fe80::2"
+listen-address = "fe80::1"
+port = 1
+[conntrack-sync.interface.eth5]
+mcast-group = "ff02::50"
 port = 1
 [capture]
 mode = "tc"
@@ -288,9 +313,12 @@ level = "debug"
 			},
 			StartupDelay: 600 * time.Second,
 		},
-		Sync: &Sync{Group: "B", Policy: p, Commit: CommitTakeover, FenceLimit: 100 * time.Millisecond, Links: []Link{{Interface: "eth2",
-			Peer:   []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3")},
-			Listen: netip.MustParseAddr("192.168.255.1"), Port: 1}}},
+		Sync: &Sync{Group: "B", Policy: p, Commit: CommitTakeover, FenceLimit: 100 * time.Millisecond, Rate: 1500e6, Links: []Link{
+			{Interface: "eth2", Peer: []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3")},
+				Listen: netip.MustParseAddr("192.168.255.1"), Port: 1},
+			{Interface: "eth3", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1},
+			{Interface: "eth4", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1},
+			{Interface: "eth5", Group: netip.MustParseAddr("ff02::50"), Port: 1}}},
 		Capture: Capture{Mode: "tc", Advert: "socket", Interface: []string{"eth*", "wg0"}, Exclude: []string{"eth9"}},
 		Control: Control{Socket: "/tmp/x"},
 		Metrics: Metrics{Listen: []string{"127.0.0.1:9817", ":1"}},

@@ -24,6 +24,8 @@ const (
 	defaultFenceLimit  = 5 * time.Second
 	minFenceLimit      = 100 * time.Millisecond
 	maxFenceLimit      = time.Minute
+	defaultRate        = 50e6
+	minRate, maxRate   = 100e3, 10e9
 )
 
 func readSync(t *table) *Sync {
@@ -33,17 +35,15 @@ func readSync(t *table) *Sync {
 		Commit:      CommitMode(t.choice("commit", string(CommitContinuous), string(CommitContinuous), string(CommitTakeover))),
 		CommitAfter: t.duration("commit-after", defaultCommitAfter, 0, maxCommitAfter, 0),
 		FenceLimit:  t.duration("fence-limit", defaultFenceLimit, minFenceLimit, maxFenceLimit, 0),
+		Rate:        t.rate("rate", defaultRate),
 	}
 	readFailover(s, t)
 	readAuthentication(s, t)
 	for _, l := range t.table("interface").tables() {
 		s.Links = append(s.Links, readLink(l))
 	}
-	switch {
-	case len(s.Links) == 0 && !t.has("interface"):
+	if len(s.Links) == 0 && !t.has("interface") {
 		t.fault("interface", "missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]")
-	case len(s.Links) > 1:
-		t.fault("interface", "more than one link is not in this version of tandem yet: keep one of the tables")
 	}
 	t.later("expectations are", "expect-sync")
 	t.later("the second path is", "second-path")
@@ -143,39 +143,6 @@ func (t *table) prefixes(name string) (out []netip.Prefix) {
 	return out
 }
 
-func readLink(t *table) Link {
-	defer t.finish()
-	l := Link{
-		Interface: t.name(),
-		Listen:    t.address("listen-address"),
-		Port:      uint16(t.number("port", DefaultPort, 1, 65535)),
-	}
-	if !isLink(l.Interface) {
-		t.d.fault(t.key, "must be %s", linkRule)
-	}
-	peers, ok := t.list("peer")
-	if ok && len(peers) == 0 {
-		t.fault("peer", "empty list: name the peer's address, or take the line out and it is found on the link")
-	}
-	for _, s := range peers {
-		a, err := netip.ParseAddr(s)
-		switch {
-		case err != nil || a.IsUnspecified() || a.IsMulticast() || a.Is4In6():
-			t.refuse("peer", s, `must be unicast addresses without prefix length, as ["192.168.255.2"]`)
-		case a == l.Listen:
-			t.refuse("peer", s, "is this node's own listen-address: name the other node's")
-		case l.Listen.IsValid() && a.Is4() != l.Listen.Is4():
-			t.refuse("peer", s, "must be of the family of listen-address, %s", l.Listen)
-		case slices.Contains(l.Peer, a):
-			t.refuse("peer", s, "stands there twice")
-		default:
-			l.Peer = append(l.Peer, a)
-		}
-	}
-	t.later("choosing the group of the hello is", "mcast-group")
-	return l
-}
-
 // checkSync holds conntrack-sync against the groups.
 func checkSync(root *table, c *Config) {
 	if c.Sync == nil {
@@ -190,14 +157,7 @@ func checkSync(root *table, c *Config) {
 	if s.Group != "" {
 		checkFollowed(root, c, key("failover-mechanism", "vrrp", "group"))
 	}
-	for _, l := range s.Links {
-		for _, g := range c.VRRP.Groups {
-			if g.Interface == l.Interface {
-				root.d.fault(key("interface", l.Interface), "carries group %s too: flows that leave by a sync link are not captured, "+
-					"so the link needs an interface of its own (a VLAN will do)", g.Name)
-			}
-		}
-	}
+	checkLinks(root, c)
 }
 
 func checkFollowed(root *table, c *Config, key []string) {

@@ -95,8 +95,9 @@ type Sync struct {
 	Commit      CommitMode
 	CommitAfter time.Duration
 	FenceLimit  time.Duration
+	Rate        int64  // bytes/s of flow records to each peer
 	KeyFile     string // empty: authentication = "none"
-	Links       []Link
+	Links       []Link // in the order of the file: the first that works is used
 }
 
 // Link is [conntrack-sync.interface.NAME].
@@ -104,6 +105,7 @@ type Link struct {
 	Interface string
 	Peer      []netip.Addr // empty: found on the link
 	Listen    netip.Addr   // invalid: the interface's first address
+	Group     netip.Addr   // mcast-group; invalid: the default of the family
 	Port      uint16       // default 3781
 }
 

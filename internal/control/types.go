@@ -164,6 +164,7 @@ type Histogram struct {
 type SyncStatus struct {
 	Follows  string       `json:"follows"` // the set whose role it follows
 	Commit   string       `json:"commit"`  // continuous or takeover
+	Rate     int64        `json:"rate"`    // bytes/s of flow records to each peer
 	OwnFlows int          `json:"own_flows"`
 	OwnerOf  int          `json:"owner_of"` // own flows that this node owns
 	Links    []SyncLink   `json:"links"`
@@ -181,6 +182,7 @@ type SyncLink struct {
 	Heard     bool   `json:"heard"` // something valid came within the last seconds
 	// Hint says why nothing may be heard; see SilentLink. Empty when Heard.
 	Hint     string       `json:"hint,omitempty"`
+	Calling  []string     `json:"calling,omitempty"` // addresses of which no node has told its name yet
 	Counters LinkCounters `json:"counters"`
 }
 
@@ -194,18 +196,33 @@ type LinkCounters struct {
 	Dropped       map[string]uint64 `json:"dropped"` // by reason
 }
 
+// SyncPath is one way to a peer: a link here and an address there.
+type SyncPath struct {
+	Interface string    `json:"interface"`
+	Address   string    `json:"address"`
+	InUse     bool      `json:"in_use"`   // records, acknowledgements and state go by it; heartbeats go by all
+	Heard     bool      `json:"heard"`    // the peer is heard by it
+	HearsUs   bool      `json:"hears_us"` // the peer says that it hears this node by it
+	Since     time.Time `json:"since"`    // when one of the two changed last
+	LastHeard time.Time `json:"last_heard,omitzero"`
+	Payload   int       `json:"payload"` // largest datagram, bytes
+	Sent      uint64    `json:"datagrams_sent"`
+	Rcvd      uint64    `json:"datagrams_rcvd"`
+}
+
 // SyncPeer is one peer and this node's view of it.
 type SyncPeer struct {
-	Name      string    `json:"name"`
-	Address   string    `json:"address"`
-	Interface string    `json:"interface"`
-	Version   string    `json:"version,omitempty"` // the peer's
-	Role      string    `json:"role,omitempty"`    // as it says itself
-	Heard     bool      `json:"heard"`             // heartbeats come
-	LastHeard time.Time `json:"last_heard,omitzero"`
-	Carrier   bool      `json:"carrier"`
-	Session   string    `json:"session,omitempty"` // hex, first 8 digits of both sides' values
-	Since     time.Time `json:"since,omitzero"`    // of the session
+	Name      string     `json:"name"`      // its address as long as it has told none
+	Address   string     `json:"address"`   // of the path in use
+	Interface string     `json:"interface"` // of the path in use
+	Paths     []SyncPath `json:"paths"`
+	Version   string     `json:"version,omitempty"` // the peer's
+	Role      string     `json:"role,omitempty"`    // as it says itself
+	Heard     bool       `json:"heard"`             // heartbeats come
+	LastHeard time.Time  `json:"last_heard,omitzero"`
+	Carrier   bool       `json:"carrier"`
+	Session   string     `json:"session,omitempty"` // hex, first 8 digits of both sides' values
+	Since     time.Time  `json:"since,omitzero"`    // of the session
 	// Hint says why the peer may be silent; see SilentLink. Empty when Heard.
 	Hint string `json:"hint,omitempty"`
 
@@ -235,8 +252,10 @@ type SyncCounters struct {
 	DatagramsLost uint64            `json:"datagrams_lost"` // sent, never acknowledged, made good
 	BytesSent     uint64            `json:"bytes_sent"`
 	BytesRcvd     uint64            `json:"bytes_rcvd"`
-	Sessions      uint64            `json:"sessions"` // sessions begun
-	Dropped       map[string]uint64 `json:"dropped"`  // received and not applied, by reason
+	Sessions      uint64            `json:"sessions"`     // sessions begun
+	PathChanges   uint64            `json:"path_changes"` // times another path was taken
+	Paced         uint64            `json:"paced"`        // times flows waited for the rate
+	Dropped       map[string]uint64 `json:"dropped"`      // received and not applied, by reason
 }
 
 // SyncCommits count what was written into the kernel table.

@@ -5,8 +5,8 @@ package link
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,11 +14,9 @@ import (
 	"github.com/tandem-ha/tandem/syncproto"
 )
 
-const (
-	watchEvery = 250 * time.Millisecond // MTU, carrier, another interface of that name
-	callEvery  = time.Second            // to everybody, while peers are being looked for
-	maxFound   = 8                      // peers found on one link
-)
+// watchEvery is how often MTU, carrier and another interface of that name are
+// looked for.
+const watchEvery = 250 * time.Millisecond
 
 // receive hands datagrams to the Node, a batch under one lock.
 func (l *Link) receive(ctx context.Context, s *socket) error {
@@ -53,21 +51,13 @@ func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 			passed = append(passed, r)
 		}
 	}
-	peers := l.stations()
 	l.node.Lock()
 	now := l.cfg.Now()
 	for i := range passed {
-		known, valid := l.deliver(peers, &passed[i], now)
-		if !known {
-			seen.DroppedStranger++
-		}
-		heard = heard || valid
+		heard = l.deliver(&passed[i], &seen, now) || heard
 	}
-	due := l.node.NextDeadline()
+	l.node.kick(nil, now)
 	l.node.Unlock()
-	if due < l.armed.Load() {
-		l.Wake()
-	}
 	l.count(func(st *Stats) {
 		if heard {
 			st.LastHeard = time.Now()
@@ -81,6 +71,11 @@ func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 		st.DroppedUnknownKey += seen.DroppedUnknownKey
 		st.DroppedForged += seen.DroppedForged
 		st.DroppedStranger += seen.DroppedStranger
+		st.DroppedOwn += seen.DroppedOwn
+		st.DroppedNamesake += seen.DroppedNamesake
+		if seen.DroppedNamesake > 0 {
+			st.Namesake, st.NamesakeHeard = seen.Namesake, time.Now()
+		}
 	})
 }
 
@@ -115,31 +110,32 @@ func (st *Stats) admit(r *received, s *socket, seal *sealer) bool {
 	return false
 }
 
-// deliver gives a datagram to its peer, the lock being held; known: it has
-// one. What the Node refuses, and is not valid, it counts itself.
-func (l *Link) deliver(peers []*station, r *received, now int64) (known, valid bool) {
+// deliver gives a datagram to its peer, the lock being held, and says whether it
+// is valid. What the Node refuses it counts itself.
+func (l *Link) deliver(r *received, seen *Stats, now int64) (valid bool) {
+	src := r.src.Addr()
 	if r.src.Port() != l.cfg.Port {
-		return false, false
+		seen.DroppedStranger++
+		return false
 	}
-	call := syncproto.Called(r.payload)
-	for _, st := range peers {
-		if st.addr == r.src.Addr() {
-			return true, call || st.peer.Receive(r.payload, now) == nil
-		}
+	st := at(l.stations(), src)
+	who, said := l.node.Who(r.payload)
+	switch {
+	case said && who.Namesake:
+		seen.DroppedNamesake++
+		seen.Namesake = src
+		return false
+	case said && who.Self && who.Call:
+		seen.DroppedOwn++
+		return false
+	case said && !who.Self:
+		st = l.introduced(src, &who, now)
 	}
-	if !call || len(l.cfg.Peers) > 0 || len(peers) >= maxFound {
-		return false, false
+	if st == nil || st.path == nil {
+		seen.DroppedStranger++
+		return false
 	}
-	go l.found(r.src.Addr())
-	return true, true
-}
-
-// found adds a peer that called. It takes the lock by itself.
-func (l *Link) found(a netip.Addr) {
-	if l.addPeer(a) {
-		l.cfg.Log.Info("found a peer", "interface", l.cfg.Interface, "address", a)
-		l.Wake()
-	}
+	return said && who.Call || st.path.Receive(r.payload, now) == nil
 }
 
 // send fills and sends datagrams whenever the Node has something to say.
@@ -147,11 +143,10 @@ func (l *Link) send(ctx context.Context, s *socket) error {
 	b := newBatch(maxDatagram)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	nextCall := int64(0)
 	var seal *sealer
 	for {
 		seal = l.sealer(seal)
-		more, due := l.fill(s, b, &nextCall, seal)
+		more, due := l.fill(s, b, seal)
 		if err := b.seal(seal); err != nil {
 			return err
 		}
@@ -176,37 +171,68 @@ func (l *Link) send(ctx context.Context, s *socket) error {
 }
 
 // fill takes from the Node at most one batch. more: there may be another.
-func (l *Link) fill(s *socket, b *batch, nextCall *int64, seal *sealer) (more bool, due int64) {
+func (l *Link) fill(s *socket, b *batch, seal *sealer) (more bool, due int64) {
 	b.n = 0
 	size := min(maxDatagram, int(s.payload.Load()))
 	if seal != nil {
 		size -= sealRoom
 	}
 	size = max(syncproto.MinPayload, size)
-	peers := l.stations()
 	l.node.Lock()
 	defer l.node.Unlock()
 	now := l.cfg.Now()
-	if len(l.cfg.Peers) == 0 && now >= *nextCall {
-		*nextCall = now + int64(callEvery)
-		b.put(s, s.group(), l.node.FillCall(b.bufs[0][:size]))
-	}
 	l.node.Tick(now)
-	for _, st := range peers {
-		for b.n < batchSize {
-			n := st.peer.Fill(b.bufs[b.n][:size], now)
+	l.callAll(s, b, size, now)
+	used := false
+	for _, st := range l.stations() {
+		if b.n < batchSize && st.nextCall(now) <= now {
+			st.called, st.owes = now, false
+			b.put(s, st.addr, l.node.FillCall(b.bufs[b.n][:size], !st.hearing()))
+		}
+		for b.n < batchSize && st.path != nil {
+			n := st.path.Fill(b.bufs[b.n][:size], now)
 			if n == 0 {
 				break
 			}
 			b.put(s, st.addr, n)
 		}
+		used = used || st.path != nil && st.path.InUse()
 	}
-	due = l.node.NextDeadline()
-	if len(l.cfg.Peers) == 0 {
-		due = min(due, *nextCall)
-	}
+	l.used.Store(used)
+	due = min(l.node.NextDeadline(), l.due(now))
 	l.armed.Store(due)
+	l.node.kick(l, now)
 	return b.n == batchSize, due
+}
+
+// callAll calls everybody where no peer is configured: often at first, unless
+// somebody is there.
+func (l *Link) callAll(s *socket, b *batch, size int, now int64) {
+	if len(l.cfg.Peers) > 0 || now < l.nextCall {
+		return
+	}
+	if l.eager == 0 {
+		l.eager = now + int64(eagerFor)
+	}
+	l.nextCall = now + int64(callSlow)
+	if now < l.eager && len(l.stations()) == 0 {
+		l.nextCall = now + int64(callEvery)
+	}
+	heard := slices.ContainsFunc(l.stations(), (*station).hearing)
+	b.put(s, s.group, l.node.FillCall(b.bufs[b.n][:size], !heard))
+}
+
+// due is when this link has something to send, if nothing happens before. The
+// lock is held.
+func (l *Link) due(now int64) int64 {
+	d := never
+	if len(l.cfg.Peers) == 0 {
+		d = l.nextCall
+	}
+	for _, st := range l.stations() {
+		d = min(d, st.due(now))
+	}
+	return d
 }
 
 // flush sends a batch. What the kernel refuses is counted and gone: the

@@ -19,10 +19,37 @@ import (
 // DefaultPort is tandem's UDP port; conntrackd may hold 3780 on the same host.
 const DefaultPort = 3781
 
-// Locked is a Node with its one lock.
+// Locked is a Node with its one lock, and the links that carry its datagrams.
 type Locked struct {
 	sync.Mutex
 	*syncproto.Node
+	links []*Link // complete before the first of them runs
+}
+
+// Wake says that the Node has something to send. It wakes the links that carry
+// what is not a heartbeat; call it without the lock or with it.
+func (n *Locked) Wake() {
+	woken := false
+	for _, l := range n.links {
+		if l.used.Load() {
+			woken = true
+			l.Wake()
+		}
+	}
+	if !woken && len(n.links) > 0 {
+		n.links[0].Wake() // for the timers
+	}
+}
+
+// kick wakes the links that sleep for too long after what was done just now.
+// The lock is held.
+func (n *Locked) kick(by *Link, now int64) {
+	due := n.NextDeadline()
+	for _, l := range n.links {
+		if d := min(due, l.due(now)); l != by && d < l.armed.Load() {
+			l.Wake()
+		}
+	}
 }
 
 // Config is one sync link.
@@ -30,6 +57,7 @@ type Config struct {
 	Interface string
 	Peers     []netip.Addr // empty: found on the link
 	Listen    netip.Addr   // invalid: the interface's first address
+	Group     netip.Addr   // of calls; invalid: 225.0.0.50 or ff02::5450
 	Port      uint16       // default 3781
 	Now       func() int64 // CLOCK_MONOTONIC in ns; default the kernel's
 	KeyFile   string       // see LoadSecrets; empty: datagrams are not sealed
@@ -41,10 +69,15 @@ type Config struct {
 type Link struct {
 	cfg   Config
 	node  *Locked
+	order int // among the Node's links, the best one first
 	wake  chan struct{}
 	armed atomic.Int64 // when the sender wakes by itself
-	ready chan struct{}
-	once  sync.Once
+	used  atomic.Bool  // a peer's path in use is on this link
+
+	// When everybody is called next, and until when often; the Node's lock.
+	nextCall, eager int64
+	ready           chan struct{}
+	once            sync.Once
 
 	keys    keyFile
 	secrets atomic.Pointer[[]Secret] // nil: datagrams are not sealed
@@ -54,13 +87,8 @@ type Link struct {
 	peers []*station
 }
 
-// station is a peer and where it is.
-type station struct {
-	addr netip.Addr
-	peer *syncproto.Peer
-}
-
-// New makes a Link; nothing is opened before Run.
+// New makes a Link; nothing is opened before Run. Of several links of a Node
+// the one made first is preferred.
 func New(cfg Config, node *Locked) *Link {
 	if cfg.Port == 0 {
 		cfg.Port = DefaultPort
@@ -76,8 +104,12 @@ func New(cfg Config, node *Locked) *Link {
 	}
 	l := &Link{cfg: cfg, node: node, wake: make(chan struct{}, 1), ready: make(chan struct{})}
 	l.stats.Interface, l.keys.path = cfg.Interface, cfg.KeyFile
+	node.Lock()
+	defer node.Unlock()
+	l.order = len(node.links)
+	node.links = append(node.links, l)
 	for _, a := range cfg.Peers {
-		l.addPeer(a.Unmap().WithZone(""))
+		l.addStation(a.Unmap().WithZone(""), true, cfg.Now())
 	}
 	return l
 }
@@ -153,27 +185,4 @@ func (l *Link) carry(ctx context.Context, s *socket) error {
 	s.close()
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// addPeer adds a peer that is not there yet.
-func (l *Link) addPeer(a netip.Addr) (added bool) {
-	l.node.Lock()
-	defer l.node.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, st := range l.peers {
-		if st.addr == a {
-			return false
-		}
-	}
-	st := &station{addr: a, peer: l.node.AddPeer(a.String(), l.cfg.Now())}
-	l.peers = append(l.peers[:len(l.peers):len(l.peers)], st)
-	return true
-}
-
-// stations gives the peers; the slice is never written to.
-func (l *Link) stations() []*station {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.peers
 }

@@ -43,6 +43,7 @@ type socket struct {
 	index   int
 	v6      bool
 	local   netip.Addr
+	group   netip.Addr
 	port    uint16
 	payload atomic.Int64 // largest, of the interface's MTU
 }
@@ -55,11 +56,19 @@ func (l *Link) open() (*socket, error) {
 	}
 	s := &socket{index: ifi.Index, port: l.cfg.Port, local: l.cfg.Listen.Unmap()}
 	if !s.local.IsValid() {
-		if s.local, err = firstAddress(ifi, l.wants6()); err != nil {
+		if s.local, err = l.source(ifi); err != nil {
 			return nil, fmt.Errorf("open sync link: interface %q: %w", l.cfg.Interface, err)
 		}
 	}
 	s.v6 = s.local.Is6()
+	switch {
+	case l.cfg.Group.IsValid():
+		s.group = l.cfg.Group.Unmap()
+	case s.v6:
+		s.group = group6
+	default:
+		s.group = group4
+	}
 	fd, err := s.bind(l.cfg.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("open sync link: listen on UDP port %d of interface %q: %w", s.port, l.cfg.Interface, err)
@@ -76,25 +85,48 @@ func (l *Link) open() (*socket, error) {
 	return s, nil
 }
 
-func (l *Link) wants6() bool {
-	return len(l.cfg.Peers) > 0 && l.cfg.Peers[0].Unmap().Is6()
-}
-
 var errNoAddress = errors.New("it has no address to send from (set listen-address, or give it one)")
 
-func firstAddress(ifi *net.Interface, v6 bool) (netip.Addr, error) {
+// source is the address to send from where none is configured: of the family of
+// what we send to, and where that is not known IPv4 before IPv6; link-local for
+// a link-local peer, else another one if there is one.
+func (l *Link) source(ifi *net.Interface) (netip.Addr, error) {
 	addrs, err := ifi.Addrs()
 	if err != nil {
 		return netip.Addr{}, err
 	}
+	to := l.cfg.Group.Unmap()
+	if len(l.cfg.Peers) > 0 {
+		to = l.cfg.Peers[0].Unmap()
+	}
+	best, rank := netip.Addr{}, 0
 	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is6() == v6 {
-				return ip.Unmap(), nil
-			}
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(n.IP); ok && suits(ip.Unmap(), to) > rank {
+			best, rank = ip.Unmap(), suits(ip.Unmap(), to)
 		}
 	}
-	return netip.Addr{}, errNoAddress
+	if rank == 0 {
+		return netip.Addr{}, errNoAddress
+	}
+	return best, nil
+}
+
+// suits ranks a source address for datagrams to an address, which may be
+// invalid; 0: it cannot be one.
+func suits(ip, to netip.Addr) int {
+	switch {
+	case to.IsValid() && ip.Is4() != to.Is4():
+		return 0
+	case ip.Is4():
+		return 3
+	case ip.IsLinkLocalUnicast() == (to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()):
+		return 2
+	}
+	return 1
 }
 
 func (s *socket) bind(device string) (fd int, err error) {
@@ -152,10 +184,10 @@ func (s *socket) setUpIP(fd int) error {
 		}
 	}
 	if s.v6 {
-		mreq := unix.IPv6Mreq{Multiaddr: group6.As16(), Interface: uint32(s.index)}
+		mreq := unix.IPv6Mreq{Multiaddr: s.group.As16(), Interface: uint32(s.index)}
 		return unix.SetsockoptIPv6Mreq(fd, level, unix.IPV6_JOIN_GROUP, &mreq)
 	}
-	mreq := unix.IPMreqn{Multiaddr: group4.As4(), Ifindex: int32(s.index)}
+	mreq := unix.IPMreqn{Multiaddr: s.group.As4(), Ifindex: int32(s.index)}
 	if err := unix.SetsockoptIPMreqn(fd, level, unix.IP_MULTICAST_IF, &mreq); err != nil {
 		return err
 	}
@@ -163,13 +195,6 @@ func (s *socket) setUpIP(fd int) error {
 }
 
 func (s *socket) close() { s.file.Close() }
-
-func (s *socket) group() netip.Addr {
-	if s.v6 {
-		return group6
-	}
-	return group4
-}
 
 // refresh reads MTU and carrier through the socket, which knows its network
 // namespace, and says whether the MTU is another one.

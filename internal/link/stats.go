@@ -21,19 +21,32 @@ type Stats struct {
 	DroppedHops                      uint64 // hop limit not 255: not from this link
 	DroppedInterface                 uint64 // came by another interface
 	DroppedStranger                  uint64 // source is no peer
-	DroppedTruncated                 uint64 // longer than the MTU
-	DroppedUnsealed                  uint64 // not sealed, though we have keys
-	DroppedUnknownKey                uint64 // sealed with a key that is not ours
-	DroppedForged                    uint64 // the seal is broken
+	DroppedOwn                       uint64 // our own call, come back
+	DroppedNamesake                  uint64 // of another node that has our name
+	Namesake                         netip.Addr
+	NamesakeHeard                    time.Time // the last time
+	DroppedTruncated                 uint64    // longer than the MTU
+	DroppedUnsealed                  uint64    // not sealed, though we have keys
+	DroppedUnknownKey                uint64    // sealed with a key that is not ours
+	DroppedForged                    uint64    // the seal is broken
 	Peers                            []PeerStats
 }
 
-// PeerStats is one peer on this link.
+// PeerStats is one station on this link, and the path to its peer.
 type PeerStats struct {
 	Address   netip.Addr
-	Name      string
-	Up        bool
-	LastHeard time.Time // of a valid datagram; zero: never
+	Given     bool      // configured
+	Name      string    // of the peer; empty: not known yet
+	Up        bool      // the peer, whatever the path
+	LastHeard time.Time // of a valid datagram by this path; zero: never
+
+	InUse    bool      // the path carries more than heartbeats
+	Hearing  bool      // the peer is heard by it
+	Echoed   bool      // the peer hears us by it, as far as it says
+	Since    time.Time // when one of the two changed last; zero: no peer
+	Payload  int       // largest datagram
+	Sent     uint64
+	Received uint64
 }
 
 // Stats gives the counters.
@@ -45,9 +58,15 @@ func (l *Link) Stats() Stats {
 	l.node.Lock()
 	defer l.node.Unlock()
 	for _, st := range l.stations() {
-		ps := PeerStats{Address: st.addr, Name: st.peer.Name(), Up: st.peer.Up()}
-		if at := st.peer.Heard(); at != 0 {
-			ps.LastHeard = wall.Add(time.Duration(at - now))
+		ps := PeerStats{Address: st.addr, Given: st.given}
+		if st.path != nil {
+			p := st.path.Stats()
+			ps.Name, ps.Up = st.peer.Name(), st.peer.Up()
+			ps.InUse, ps.Hearing, ps.Echoed, ps.Payload, ps.Sent, ps.Received = p.InUse, p.Hearing, p.Echoed, p.Payload, p.Sent, p.Received
+			ps.Since = wall.Add(time.Duration(p.Since - now))
+			if p.Heard != 0 {
+				ps.LastHeard = wall.Add(time.Duration(p.Heard - now))
+			}
 		}
 		s.Peers = append(s.Peers, ps)
 	}

@@ -35,6 +35,20 @@ func ofPeer(get func(p *control.SyncPeer) float64) func(*control.Status, put) {
 	}
 }
 
+// ofPath reads one figure of each path to each peer.
+func ofPath(get func(a *control.SyncPath) bool) func(*control.Status, put) {
+	return func(s *control.Status, put put) {
+		if s.Sync == nil {
+			return
+		}
+		for _, p := range s.Sync.Peers {
+			for i := range p.Paths {
+				put(flag(get(&p.Paths[i])), p.Name, p.Paths[i].Interface, p.Paths[i].Address)
+			}
+		}
+	}
+}
+
 // counted reads one of a peer's counters.
 func counted(get func(c *control.SyncCounters) uint64) func(*control.Status, put) {
 	return ofPeer(func(p *control.SyncPeer) float64 { return float64(get(&p.Counters)) })
@@ -96,5 +110,10 @@ var replicationMetrics = []metric{
 	{datagramsLost, "Datagrams sent to a peer that were never acknowledged; their content was sent again.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.DatagramsLost })},
 	{bytesSent, "Bytes sent to a peer.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.BytesSent })},
 	{bytesReceived, "Bytes received from a peer.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.BytesRcvd })},
+	{peerPathChanges, "Times that another path to a peer was taken.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.PathChanges })},
+	{peerPaced, "Times that flows for a peer waited for the configured rate.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.Paced })},
+	{pathInUse, "Whether a path to a peer carries flows.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.InUse })},
+	{pathHeard, "Whether a peer is heard by a path.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.Heard })},
+	{pathHearsUs, "Whether a peer hears this node by a path, as it says.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.HearsUs })},
 	{peerSessions, "Sessions begun with a peer.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.Sessions })},
 }

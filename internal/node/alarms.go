@@ -101,6 +101,7 @@ func (b *backend) conditions() (out []control.Alarm) {
 		return nil
 	}
 	out = append(linkAlarms(s), tableAlarm(s, b.d.sync.shown.count())...)
+	out = append(append(out, pathAlarms(s)...), b.nameAlarms()...)
 	b.d.election.mu.Lock()
 	active := b.d.election.set(s.Follows).Role == control.RoleActive
 	b.d.election.mu.Unlock()

@@ -58,7 +58,7 @@ type daemon struct {
 // replication is all that [conntrack-sync] brings to life.
 type replication struct {
 	replica *replica
-	link    *link.Link
+	links   []*link.Link // in the order of the configuration
 	runner  *takeover.Runner
 	commit  *takeover.Committer
 	fence   *loader.Fence
@@ -138,7 +138,7 @@ func (d *daemon) openReplication() error {
 	d.sync = r
 	r.replica = &replica{node: d.newNode(), now: monotonic, stream: d.stream, log: d.log}
 	d.openTakeover(r, kernel)
-	d.openLink(r)
+	d.openLinks(r)
 	// Before the first datagram and the first dump, not only when the task runs.
 	if err := (&localAddresses{d: d}).apply(); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (d *daemon) openTable() (*conntrack.Table, error) {
 
 func (d *daemon) newNode() *link.Locked {
 	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
-		Rand: crand.Reader, HoldDeath: d.holdDeath()}
+		Rand: crand.Reader, HoldDeath: d.holdDeath(), Rate: d.cfg.Sync.Rate}
 	return &link.Locked{Node: syncproto.New(cfg)}
 }
 
@@ -191,27 +191,10 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 	d.tasks = append(d.tasks, r.runner, committing{r.commit})
 }
 
-// alone is how long a preemption waits for a peer where none is configured.
-func (d *daemon) alone() time.Duration {
-	if len(d.cfg.Sync.Links[0].Peer) > 0 {
-		return 0
-	}
-	return 10 * time.Second
-}
-
-func (d *daemon) openLink(r *replication) {
-	l := d.cfg.Sync.Links[0]
-	r.fence.SetPorts(l.Port)
-	r.link = link.New(link.Config{Interface: l.Interface, Peers: l.Peer, Listen: l.Listen, Port: l.Port,
-		KeyFile: d.cfg.Sync.KeyFile, Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
-	r.replica.wake = r.link.Wake
-	d.tasks = append(d.tasks, r.link, &localAddresses{d: d})
-}
-
 func (d *daemon) openCapture(r *replication, port uint32) error {
 	capture, err := loader.Open(loader.Options{
 		Policy: d.cfg.Sync.Policy, Mode: d.cfg.Capture.Mode, Interface: d.cfg.Capture.Interface,
-		Exclude: d.cfg.Capture.Exclude, SyncLinks: []string{d.cfg.Sync.Links[0].Interface},
+		Exclude: d.cfg.Capture.Exclude, SyncLinks: d.linkInterfaces(),
 		Sink: sink{r.replica}, Log: d.log, OwnPortIDs: []uint32{port},
 	})
 	if err != nil {

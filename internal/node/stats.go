@@ -3,7 +3,6 @@
 package node
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/tandem-ha/tandem/internal/control"
@@ -54,9 +53,13 @@ func (b *backend) Sync() *control.SyncStatus {
 	if r == nil {
 		return nil
 	}
-	ls := r.link.Stats()
-	out := &control.SyncStatus{Follows: b.d.election.followed, Commit: string(b.d.cfg.Sync.Commit),
-		Links: []control.SyncLink{b.link(ls)}, Peers: []control.SyncPeer{}, Commits: commits(r.commit.Stats())}
+	links := make([]link.Stats, len(r.links))
+	out := &control.SyncStatus{Follows: b.d.election.followed, Commit: string(b.d.cfg.Sync.Commit), Rate: b.d.cfg.Sync.Rate,
+		Peers: []control.SyncPeer{}, Commits: commits(r.commit.Stats())}
+	for i, l := range r.links {
+		links[i] = l.Stats()
+		out.Links = append(out.Links, b.link(&links[i]))
+	}
 	states := r.runner.Status().Peers
 	n := r.replica.node
 	n.Lock()
@@ -64,46 +67,14 @@ func (b *backend) Sync() *control.SyncStatus {
 	out.OwnFlows, out.OwnerOf = n.OwnLen(), n.Owned()
 	now := monotonic()
 	for i, p := range n.Peers() {
-		sp := b.peer(p, now, &ls)
+		sp := b.peer(p, now, links)
 		if s, ok := states[takeover.PeerID(i)]; ok && p.Up() {
 			sp.Role, sp.PeerComplete = s.Role.String(), s.Complete
 		}
 		out.Peers = append(out.Peers, sp)
 		addCounters(&out.Counters, sp.Counters)
 	}
-	return out
-}
-
-func (b *backend) link(s link.Stats) control.SyncLink {
-	l := b.d.cfg.Sync.Links[0]
-	out := control.SyncLink{Interface: s.Interface, Local: netip.AddrPortFrom(s.Local, l.Port).String(), Carrier: s.Carrier, MTU: s.MTU,
-		Heard: time.Since(s.LastHeard) < heardWithin,
-		Counters: control.LinkCounters{DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams,
-			BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, SendErrors: s.SendErrors,
-			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger,
-				"unsealed": s.DroppedUnsealed, "unknown_key": s.DroppedUnknownKey, "forged": s.DroppedForged,
-				"truncated": s.DroppedTruncated}}}
-	if !out.Heard {
-		out.Hint = control.SilentLink(l.Interface, s.Carrier, l.Port)
-	}
-	return out
-}
-
-func (b *backend) peer(p *syncproto.Peer, now int64, ls *link.Stats) control.SyncPeer {
-	v := p.View()
-	flows, oldest := p.Backlog(now)
-	out := control.SyncPeer{Name: p.Name(), Heard: p.Up(), Carrier: ls.Carrier, Interface: ls.Interface,
-		View: v.Len(), Complete: v.Complete(), Uncommitted: v.Uncommitted(),
-		BacklogFlows: flows, BacklogMS: ms(oldest), Counters: syncCounters(p.Stats(), v.Stats())}
-	out.Committed = max(0, out.View-out.Uncommitted)
-	for _, s := range ls.Peers {
-		if s.Name == out.Name {
-			out.Address, out.LastHeard = s.Address.String(), s.LastHeard
-		}
-	}
-	if !out.Heard {
-		out.Hint = control.SilentLink(ls.Interface, ls.Carrier, b.d.cfg.Sync.Links[0].Port)
-	}
+	out.Peers = append(out.Peers, b.unnamed(links, len(out.Peers))...)
 	return out
 }
 
@@ -118,6 +89,7 @@ func syncCounters(s syncproto.PeerStats, v syncproto.ViewStats) control.SyncCoun
 		RecordsRcvd: s.ReceivedFull + s.ReceivedShort + s.ReceivedDeletes, DeletesRcvd: s.ReceivedDeletes,
 		DatagramsSent: s.SentDatagrams, DatagramsRcvd: s.ReceivedDatagrams, DatagramsLost: s.LostDatagrams,
 		BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, Sessions: s.Sessions,
+		PathChanges: s.PathChanges, Paced: s.Paced,
 		Dropped: map[string]uint64{"short": s.RefusedShort, "version": s.RefusedVersion, "seal": s.RefusedSeal,
 			"checksum": s.RefusedChecksum, "session": s.RefusedSession, "replay": s.RefusedReplay,
 			"hello": s.RefusedHello, "record": s.RefusedRecord, "reflected": s.RefusedReflected,
@@ -138,6 +110,8 @@ func addCounters(sum *control.SyncCounters, c control.SyncCounters) {
 	sum.BytesSent += c.BytesSent
 	sum.BytesRcvd += c.BytesRcvd
 	sum.Sessions += c.Sessions
+	sum.PathChanges += c.PathChanges
+	sum.Paced += c.Paced
 	if sum.Dropped == nil {
 		sum.Dropped = map[string]uint64{}
 	}
