@@ -250,15 +250,16 @@ func (o *sender) backlog(now int64) (int, time.Duration) {
 	return o.waiting() + o.inFlight, time.Duration(now - since)
 }
 
-// deadline is when what is on the way is given up.
+// deadline is when what is on the way is given up, or a resend goes on.
 func (o *sender) deadline() int64 {
+	d := forever
 	if f := o.flights.oldest(); f != nil {
-		return f.at + o.timeout()
+		d = f.at + o.timeout()
 	}
 	if o.rotation.resend.running {
-		return o.p.n.now + ackDelay
+		d = min(d, o.p.n.now+ackDelay)
 	}
-	return forever
+	return d
 }
 
 // ready is when a datagram with records may be filled.
