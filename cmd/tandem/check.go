@@ -81,9 +81,9 @@ func summary(cfg *config.Config) string {
 		for _, l := range s.Links {
 			over = append(over, l.Interface)
 		}
-		copied = fmt.Sprintf("replication over %s follows %s", strings.Join(over, ", "), cmp.Or(s.SyncGroup, s.Group))
+		copied = fmt.Sprintf("replication over %s follows %s", strings.Join(over, ", "), cmp.Or(s.SyncGroup, s.Group, "another election"))
 	}
-	return fmt.Sprintf("%s is good: node %s, groups %s; %s", cfg.Path, cfg.Node.Name, strings.Join(groups, ", "), copied)
+	return fmt.Sprintf("%s is good: node %s, groups %s; %s", cfg.Path, cfg.Node.Name, cmp.Or(strings.Join(groups, ", "), "none"), copied)
 }
 
 func writeFindings(w io.Writer, found []live.Finding) {

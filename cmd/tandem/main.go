@@ -77,6 +77,11 @@ What happened, and is all well? These ask the daemon that runs here:
   flow list|count   connections: the kernel table, own ones, the copy; those that no copy can save
   event watch       what changes, as it changes; --history: what did
 
+Change who is Active, without loss (root):
+  switchover        exchange the roles of this router and its peer; --to NODE, --force
+  takeover          this router is Active: what another election calls (failover-mechanism.external)
+  yield             and that it is no longer
+
 The daemon:
   check [--live]    read a configuration, --live: ask this machine whether it can carry it
   run               be a node until SIGTERM, which hands the role over to the peer
@@ -106,7 +111,7 @@ func newApp() *cli.App {
 		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
 			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
-			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), progCommand(), mapCommand(), linkCommand(),
+			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,
 	}

@@ -46,7 +46,9 @@ func writeStatus(w io.Writer, s *control.Status) {
 	fmt.Fprintln(w)
 	writeGroups(w, s.Groups, s.Now)
 	if s.Sync != nil {
-		fmt.Fprintln(w)
+		if len(s.Groups) > 0 {
+			fmt.Fprintln(w)
+		}
 		writePeers(w, s.Sync, s.Now, said(s.Alarms))
 	}
 	fmt.Fprintln(w)
@@ -188,9 +190,7 @@ func micros(us float64) string { return millis(us / 1000) }
 
 func writeTimeline(w io.Writer, t *control.Timeline, now time.Time) {
 	fmt.Fprintf(w, "Last %s: %s at %s: %s\n", t.Kind, t.Set, clock(t.Start, now), t.Reason)
-	for _, step := range t.Steps {
-		fmt.Fprintf(w, "  %+9.1f ms  %s\n", step.AtMS, step.Name)
-	}
+	writeSteps(w, t.Steps)
 	fmt.Fprintf(w, "  %s flows were still to be written%s\n", number(t.Committed),
 		either(t.Failed > 0, ", "+number(t.Failed)+" of them could not be", ""))
 }

@@ -67,6 +67,9 @@ func writeGroup(w io.Writer, v *control.VRRPGroup, now time.Time) {
 		}
 		fmt.Fprintf(w, "  Active last heard: %s, priority %d, each %s%s\n", v.ActiveAddress, v.ActivePriority, millis(v.ActiveMS), heard)
 	}
+	if v.Waiting != "" {
+		fmt.Fprintf(w, "  it waits: %s\n", v.Waiting)
+	}
 	c := &v.Counters
 	fmt.Fprintf(w, "  adverts sent %s, received %s; became Active %s, released it %s; priority zero sent %s, received %s\n",
 		number(c.AdvertSent), number(c.AdvertRcvd), times(c.BecomeActive), times(c.ReleasedActive), number(c.PriZeroSent), number(c.PriZeroRcvd))

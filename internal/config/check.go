@@ -14,8 +14,8 @@ import (
 const owner = 255
 
 // checkVRRP holds groups and sync groups against each other.
-func checkVRRP(root *table, v *VRRP) {
-	if len(v.Groups) == 0 && !root.d.hasGroups() {
+func checkVRRP(root *table, v *VRRP, external bool) {
+	if len(v.Groups) == 0 && !external && !root.d.hasGroups() {
 		root.d.fault(toml.Key{"vrrp", "group"}, "missing: at least one group is needed, as a table [vrrp.group.LAN]")
 	}
 	checkVRIDs(root, v.Groups)

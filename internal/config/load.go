@@ -60,7 +60,7 @@ func parse(path, text string) (*Config, error) {
 	c.Metrics = readMetrics(root.table("metrics"))
 	c.Log = readLog(root.table("log"))
 	root.finish()
-	checkVRRP(root, &c.VRRP)
+	checkVRRP(root, &c.VRRP, c.Sync != nil && c.Sync.External)
 	checkSync(root, c)
 	if err := d.err(); err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func TestRefused(t *testing.T) {
 		{"unknown key, near", []string{lanVRID, "vrid = 10\nprioritty = 1\n"}, `f:4: vrrp.group.LAN.prioritty: unknown key: did you mean "priority"?`},
 		{"unknown key, far", []string{"[node]\n", "[node]\ncolour = 1\n"}, `f:16: node.colour: unknown key: known here are name`},
 		{"unknown table", []string{"[node]\n", "[hooks]\nx = 1\n[node]\n"}, `f:15: hooks: unknown key: known here are capture, conntrack-sync, control, log, metrics, node, vrrp`},
-		{"unknown dotted key", []string{failover, failover + "failover-mechanism.carp = true\n"}, `f:13: conntrack-sync.failover-mechanism.carp: unknown key: known here are external, vrrp`},
+		{"unknown dotted key", []string{failover, failover + "failover-mechanism.carp = true\n"}, `f:13: conntrack-sync.failover-mechanism.carp: unknown key: known here are address, external, vrrp`},
 		{"VyOS's old name", []string{lanVRID, "vrid = 10\npreempt = true\n"}, `f:4: vrrp.group.LAN.preempt: unknown key: preemption is the default; no-preempt = true turns it off`},
 		{"table expected", []string{link, "[conntrack-sync.interface]\neth2 = 3\n"}, `f:15: conntrack-sync.interface.eth2: 3: must be a table, as [conntrack-sync.interface.eth2]`},
 		{"two faults, in order", []string{lanVRID, "vrid = 0\n", wanVRID, "vrid = 256\n"},
@@ -108,7 +108,7 @@ func TestRefused(t *testing.T) {
 		{"a name for two sets", []string{"[vrrp.sync-group.MAIN]", "[vrrp.sync-group.LAN]", member, `member = "WAN"`, `"MAIN"`, `"LAN"`}, `f:1: vrrp.group.LAN: a sync group has the same name and this group is not in it: rename one of the two`},
 
 		// conntrack-sync.
-		{"no failover mechanism", []string{failover, ""}, `f:11: conntrack-sync.failover-mechanism: missing: write failover-mechanism.vrrp.sync-group = "MAIN", or failover-mechanism.vrrp.group = "LAN"`},
+		{"no failover mechanism", []string{failover, ""}, `f:11: conntrack-sync.failover-mechanism: missing: write failover-mechanism.vrrp.sync-group = "MAIN", or failover-mechanism.vrrp.group = "LAN", or failover-mechanism.external = true if another program elects`},
 		{"two failover mechanisms", []string{failover, failover + "failover-mechanism.vrrp.group = \"LAN\"\n"}, `f:12: conntrack-sync.failover-mechanism: names both a sync group and a group: keep one of the two lines
 f:13: conntrack-sync.failover-mechanism.vrrp.group: "LAN": is a member of sync group MAIN, which decides: write failover-mechanism.vrrp.sync-group = "MAIN"`},
 		{"unknown sync group", []string{failover, "failover-mechanism.vrrp.sync-group = \"MINE\"\n"}, `f:12: conntrack-sync.failover-mechanism.vrrp.sync-group: "MINE": no such sync group: must be "MAIN"`},
@@ -182,9 +182,7 @@ func TestNotYet(t *testing.T) {
 		{group, `garp.interval = "1s"`},
 		{group, `address = "2001:db8::1/64" #`},
 		{member, `health-check.script = "/bin/true"`},
-		{sync, `failover-mechanism.external = true`},
 		{sync, `expect-sync = ["ftp"]`},
-		{sync, `second-path = "hold"`},
 		{"name = \"r1\"\n", "[capture]\nmode = \"tracing\""},
 		{"name = \"r1\"\n", "[capture]\nmode = \"netlink\""},
 		{"name = \"r1\"\n", "[capture]\nadvert = \"xdp\""},
@@ -219,7 +217,7 @@ func TestDefaults(t *testing.T) {
 			Groups:     []Group{group("LAN", "eth0", 10, "10.0.0.1/24"), group("WAN", "eth1", 20, "203.0.113.1/24")},
 			SyncGroups: []SyncGroup{{Name: "MAIN", Member: []string{"LAN", "WAN"}}},
 		},
-		Sync: &Sync{SyncGroup: "MAIN", Policy: policy, Commit: CommitContinuous, CommitAfter: 2 * time.Second,
+		Sync: &Sync{SyncGroup: "MAIN", Policy: policy, Commit: CommitContinuous, SecondPath: SecondPathAlarm, CommitAfter: 2 * time.Second,
 			FenceLimit: 5 * time.Second, Rate: 50e6, Links: []Link{{Interface: "eth2", Port: 3781}}},
 		Capture: Capture{Mode: "auto", Advert: "auto", Interface: []string{"*"}},
 		Control: Control{Socket: "/run/tandem/tandem.sock"},
@@ -264,6 +262,7 @@ ignore-address = ["10.0.0.2", "10.1.2.3/16", "fe80::/10"]
 replicate-when.tcp = "new"
 replicate-when.other = "assured"
 commit = "takeover"
+second-path = "hold"
 commit-after = "0s"
 fence-limit = "100ms"
 rate = "1.5 GB/s"
@@ -313,7 +312,7 @@ level = "debug"
 			},
 			StartupDelay: 600 * time.Second,
 		},
-		Sync: &Sync{Group: "B", Policy: p, Commit: CommitTakeover, FenceLimit: 100 * time.Millisecond, Rate: 1500e6, Links: []Link{
+		Sync: &Sync{Group: "B", Policy: p, Commit: CommitTakeover, SecondPath: SecondPathHold, FenceLimit: 100 * time.Millisecond, Rate: 1500e6, Links: []Link{
 			{Interface: "eth2", Peer: []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3")},
 				Listen: netip.MustParseAddr("192.168.255.1"), Port: 1},
 			{Interface: "eth3", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1},

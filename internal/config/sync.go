@@ -36,6 +36,7 @@ func readSync(t *table) *Sync {
 		CommitAfter: t.duration("commit-after", defaultCommitAfter, 0, maxCommitAfter, 0),
 		FenceLimit:  t.duration("fence-limit", defaultFenceLimit, minFenceLimit, maxFenceLimit, 0),
 		Rate:        t.rate("rate", defaultRate),
+		SecondPath:  SecondPath(t.choice("second-path", string(SecondPathAlarm), string(SecondPathOff), string(SecondPathAlarm), string(SecondPathHold))),
 	}
 	readFailover(s, t)
 	readAuthentication(s, t)
@@ -46,26 +47,7 @@ func readSync(t *table) *Sync {
 		t.fault("interface", "missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]")
 	}
 	t.later("expectations are", "expect-sync")
-	t.later("the second path is", "second-path")
 	return s
-}
-
-// readFailover reads what replication follows. VyOS has only the sync group.
-func readFailover(s *Sync, t *table) {
-	f := t.table("failover-mechanism")
-	v := f.table("vrrp")
-	s.SyncGroup = v.text("sync-group", "", nameRule, isName)
-	s.Group = v.text("group", "", nameRule, isName)
-	f.later("another election (failover-mechanism.external) is", "external")
-	v.finish()
-	f.finish()
-	const hint = `write failover-mechanism.vrrp.sync-group = "MAIN", or failover-mechanism.vrrp.group = "LAN"`
-	switch {
-	case !v.has("sync-group") && !v.has("group") && !f.has("external"):
-		t.fault("failover-mechanism", "missing: %s", hint)
-	case v.has("sync-group") && v.has("group"):
-		t.fault("failover-mechanism", "names both a sync group and a group: keep one of the two lines")
-	}
 }
 
 // readAuthentication insists on a key, or that "none" is said aloud.
@@ -154,27 +136,13 @@ func checkSync(root *table, c *Config) {
 		root.d.fault(key("failover-mechanism", "vrrp", "sync-group"), "%q: no such sync group: %s", s.SyncGroup,
 			known("sync groups", c.VRRP.SyncGroups, func(g SyncGroup) string { return g.Name }))
 	}
+	if s.External {
+		checkExternal(root, c)
+	}
 	if s.Group != "" {
 		checkFollowed(root, c, key("failover-mechanism", "vrrp", "group"))
 	}
 	checkLinks(root, c)
-}
-
-func checkFollowed(root *table, c *Config, key []string) {
-	name := c.Sync.Group
-	i := slices.IndexFunc(c.VRRP.Groups, func(g Group) bool { return g.Name == name })
-	if i < 0 {
-		root.d.fault(key, "%q: no such group: %s", name, known("groups", c.VRRP.Groups, func(g Group) string { return g.Name }))
-		return
-	}
-	if c.VRRP.Groups[i].Disable {
-		root.d.fault(key, "%q: this group is disabled", name)
-	}
-	for _, s := range c.VRRP.SyncGroups {
-		if slices.Contains(s.Member, name) {
-			root.d.fault(key, "%q: is a member of sync group %s, which decides: write failover-mechanism.vrrp.sync-group = %q", name, s.Name, s.Name)
-		}
-	}
 }
 
 // known lists what there is, for an error.

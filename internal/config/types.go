@@ -86,11 +86,24 @@ const (
 	CommitTakeover   CommitMode = "takeover"
 )
 
+// SecondPath is conntrack-sync's second-path: what a timeout of the adverts
+// does while the Active says over the sync link that it is well.
+type SecondPath string
+
+// Second paths.
+const (
+	SecondPathOff   SecondPath = "off"   // nothing
+	SecondPathAlarm SecondPath = "alarm" // an alarm; the takeover goes on
+	SecondPathHold  SecondPath = "hold"  // an alarm, and one more interval
+)
+
 // Sync is [conntrack-sync].
 type Sync struct {
-	SyncGroup   string // failover-mechanism.vrrp.sync-group
-	Group       string // failover-mechanism.vrrp.group
-	External    bool   // failover-mechanism.external
+	SyncGroup   string       // failover-mechanism.vrrp.sync-group
+	Group       string       // failover-mechanism.vrrp.group
+	External    bool         // failover-mechanism.external
+	Addresses   []netip.Addr // failover-mechanism.address: what the other election moves
+	SecondPath  SecondPath
 	Policy      conntrack.Policy
 	Commit      CommitMode
 	CommitAfter time.Duration

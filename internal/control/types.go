@@ -100,6 +100,7 @@ type VRRPGroup struct {
 	ActiveDownMS      float64   `json:"active_down_interval_ms"` // in force, milliseconds
 	Addresses         []string  `json:"addresses"`               // virtual ones, with prefix
 	Installed         bool      `json:"installed"`               // the addresses are on the machine
+	Waiting           string    `json:"waiting,omitempty"`       // see Set.Waiting
 
 	// Of the Active last heard; empty, 0 when none was heard.
 	ActiveAddress  string    `json:"active_address,omitempty"`

@@ -118,9 +118,13 @@ func twoActives(s *control.SyncStatus, ifaces []string) (out []control.Alarm) {
 		if !p.Heard || p.Role != control.RoleActive {
 			continue
 		}
-		text := fmt.Sprintf("%s is Active too, as it says over %s, and no advert passes between the two routers on %s: "+
-			"check the switches between them, for a cut, a VLAN, IGMP snooping, or a filter of IP protocol 112",
-			p.Name, p.Interface, strings.Join(ifaces, ", "))
+		text := fmt.Sprintf("%s is Active too, as it says over %s", p.Name, p.Interface)
+		if len(ifaces) == 0 {
+			text += ": the other election has told both, see what it says on either"
+		} else {
+			text += ", and no advert passes between the two routers on " + strings.Join(ifaces, ", ") + ": " +
+				"check the switches between them, for a cut, a VLAN, IGMP snooping, or a filter of IP protocol 112"
+		}
 		out = append(out, control.Alarm{Kind: "two-actives", Text: text, About: s.Follows})
 	}
 	return out

@@ -36,7 +36,7 @@ func (b *backend) Status() control.Status {
 	d.election.mu.Lock()
 	for _, name := range setNames(d.cfg) {
 		set := *d.election.set(name)
-		set.Member = members(d.cfg, name)
+		set.Member, set.Waiting = members(d.cfg, name), b.waiting(&set)
 		s.Sets = append(s.Sets, set)
 	}
 	for _, a := range d.election.alarms {
@@ -109,12 +109,13 @@ func (b *backend) VRRP() []control.VRRPGroup {
 			live[g.Name] = g
 		}
 	}
-	var out []control.VRRPGroup
+	out := []control.VRRPGroup{}
 	for _, g := range b.d.cfg.VRRP.Groups {
 		v := configuredGroup(g)
 		if s, ok := live[g.Name]; ok {
 			fillGroup(&v, s)
 			v.Counters.ReleasedActive = b.d.election.released(v.Set)
+			v.Waiting = b.setWaits(v.Set)
 		}
 		out = append(out, v)
 	}

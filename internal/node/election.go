@@ -189,6 +189,7 @@ func (e *election) changed(v adverts.Changed) {
 	if v.Reason != "" {
 		text += ": " + v.Reason
 	}
+	e.forward(v.Set, takeover.Event{Kind: takeover.EvFault, On: v.To == vrrp.Initialize})
 	e.publish(event.Role, v.Set, text)
 	e.log.Info("role", "set", v.Set, "change", text)
 }

@@ -6,11 +6,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/internal/takeover"
 )
 
 // localAddresses keeps fence and receiver told of this router's own
@@ -36,12 +39,22 @@ func (l *localAddresses) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, ok := <-changes:
+		case c, ok := <-changes:
 			if !ok {
 				changes = nil // the ticker goes on
 			}
+			l.appeared(c)
 		case <-again.C:
 		}
+	}
+}
+
+// appeared tells the machine that another election has put an address up: its
+// word is still on the way, through a script.
+func (l *localAddresses) appeared(c netlink.AddrUpdate) {
+	ip, ok := netip.AddrFromSlice(c.LinkAddress.IP)
+	if ok && c.NewAddr && l.d.external() && virtual(l.d.cfg, ip.Unmap()) {
+		l.d.sync.runner.Post(takeover.Event{Kind: takeover.EvForeignAddress})
 	}
 }
 
@@ -83,4 +96,16 @@ func ownAddresses(d *daemon) (out []netip.Addr, err error) {
 		}
 	}
 	return out, nil
+}
+
+// virtual says whether an address is one that an election moves.
+func virtual(cfg *config.Config, a netip.Addr) bool {
+	for _, g := range cfg.VRRP.Groups {
+		for _, v := range g.Addresses {
+			if v.Prefix.Addr() == a {
+				return true
+			}
+		}
+	}
+	return cfg.Sync != nil && slices.Contains(cfg.Sync.Addresses, a)
 }

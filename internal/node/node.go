@@ -9,13 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
 	"github.com/tandem-ha/tandem/internal/adverts"
@@ -50,9 +47,17 @@ type daemon struct {
 	stream  *event.Stream
 
 	election *election
+	elector  elector      // election, or who stands in its place
 	sync     *replication // nil: election without copy
 	tasks    []task
 	undo     []func()
+}
+
+// elector decides on roles: the advert process, or another program.
+type elector interface {
+	takeover.Election
+	Run(ctx context.Context) error
+	String() string
 }
 
 // replication is all that [conntrack-sync] brings to life.
@@ -96,6 +101,10 @@ func (d *daemon) undoing(fn func() error) {
 // open opens every room; nothing runs and nothing speaks yet.
 func (d *daemon) open() error {
 	d.election = newElection(followed(d.cfg), d.stream, d.log)
+	d.elector = d.election
+	if d.external() {
+		d.elector = newExternal(d.election)
+	}
 	if d.cfg.Sync != nil {
 		if err := d.openReplication(); err != nil {
 			return err
@@ -109,11 +118,16 @@ func (d *daemon) open() error {
 	return nil
 }
 
+// external says whether another program elects.
+func (d *daemon) external() bool { return d.cfg.Sync != nil && d.cfg.Sync.External }
+
 // followed is the set whose role the replication follows, "" for none.
 func followed(cfg *config.Config) string {
 	switch {
 	case cfg.Sync == nil:
 		return ""
+	case cfg.Sync.External:
+		return externalSet
 	case cfg.Sync.SyncGroup != "":
 		return cfg.Sync.SyncGroup
 	}
@@ -162,8 +176,12 @@ func (d *daemon) newNode() *link.Locked {
 }
 
 // holdDeath is one Active_Down_Interval of the slowest followed group: as long
-// as it takes to learn that the role is lost.
+// as it takes to learn that the role is lost. Another election has its own; 4 s
+// are that of adverts of 1 s.
 func (d *daemon) holdDeath() (hold time.Duration) {
+	if d.external() {
+		return 4 * time.Second
+	}
 	for _, g := range d.cfg.VRRP.Groups {
 		hold = max(hold, 4*g.AdvertInterval)
 	}
@@ -172,11 +190,13 @@ func (d *daemon) holdDeath() (hold time.Duration) {
 
 func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 	r.runner = takeover.NewRunner(takeover.Config{
+		Name:     d.cfg.Node.Name,
 		Set:      d.election.followed,
+		External: d.external(),
 		Timing:   takeover.Timing{FenceLimit: d.cfg.Sync.FenceLimit, Alone: d.alone()},
 		Epoch:    func() uint32 { return rand.Uint32() | 1 },
 		Now:      monotonic,
-		Election: d.election,
+		Election: d.elector,
 		Fence:    r.fence,
 		Replica:  r.replica,
 		Note: func(s string) {
@@ -236,14 +256,17 @@ func (d *daemon) elect(ctx, work context.Context, ready func()) error {
 			return nil
 		}
 	}
-	if err := d.startAdverts(work); err != nil {
-		return err
+	if !d.external() {
+		d.election.forward(d.election.followed, takeover.Event{Kind: takeover.EvFault, On: true}) // until the child says otherwise
+		if err := d.startAdverts(work); err != nil {
+			return err
+		}
 	}
 	ready()
 	d.stream.Publish(event.Event{Kind: event.Daemon, Text: "started"})
 	stop := context.AfterFunc(ctx, d.stop)
 	defer stop()
-	return named(d.election, d.election.Run(work))
+	return named(d.elector, d.elector.Run(work))
 }
 
 func (d *daemon) startAdverts(work context.Context) error {
@@ -285,11 +308,11 @@ func (d *daemon) openRing() (*os.File, error) {
 func (d *daemon) stop() {
 	d.stream.Publish(event.Event{Kind: event.Daemon, Text: "stopping"})
 	if d.sync == nil {
-		d.election.Stop()
+		d.elector.Stop()
 		return
 	}
 	d.sync.runner.Post(takeover.Event{Kind: takeover.EvStop})
-	time.AfterFunc(stopLimit, d.election.Stop)
+	time.AfterFunc(stopLimit, d.elector.Stop)
 }
 
 // committing runs the committer where it does not hold up the election.
@@ -318,52 +341,4 @@ func advertInterfaces(cfg *config.Config) (out []string) {
 		}
 	}
 	return out
-}
-
-// monotonic is CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns.
-func monotonic() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic("CLOCK_MONOTONIC cannot be read: " + err.Error())
-	}
-	return ts.Nano()
-}
-
-// bootID names this boot of the kernel; zero when it cannot be read.
-func bootID() (id [16]byte) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return id
-	}
-	hex := strings.ReplaceAll(strings.TrimSpace(string(b)), "-", "")
-	for i := 0; i < len(id) && 2*i+2 <= len(hex); i++ {
-		fmt.Sscanf(hex[2*i:2*i+2], "%02x", &id[i])
-	}
-	return id
-}
-
-// netnsCookie names the network namespace within this boot.
-func netnsCookie() uint64 {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(fd)
-	c, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	if err != nil {
-		return 0
-	}
-	return c
-}
-
-// virtual says whether an address is one that the election moves.
-func virtual(cfg *config.Config, a netip.Addr) bool {
-	for _, g := range cfg.VRRP.Groups {
-		for _, v := range g.Addresses {
-			if v.Prefix.Addr() == a {
-				return true
-			}
-		}
-	}
-	return false
 }

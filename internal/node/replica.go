@@ -170,7 +170,7 @@ func (r *replica) translate(out []takeover.Event, ev syncproto.Event) []takeover
 	switch ev.Kind {
 	case syncproto.PeerUp:
 		say(event.Peer, name+" is heard")
-		return append(out, takeover.Event{Kind: takeover.EvPeerUp, Peer: id}, view(ev.Peer.View().Complete()))
+		return append(out, takeover.Event{Kind: takeover.EvPeerUp, Peer: id, Name: name}, view(ev.Peer.View().Complete()))
 	case syncproto.PeerDown:
 		say(event.Peer, name+" is silent: "+ev.Why)
 		return append(out, takeover.Event{Kind: takeover.EvPeerDown, Peer: id})

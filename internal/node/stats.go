@@ -70,6 +70,9 @@ func (b *backend) Sync() *control.SyncStatus {
 		sp := b.peer(p, now, links)
 		if s, ok := states[takeover.PeerID(i)]; ok && p.Up() {
 			sp.Role, sp.PeerComplete = s.Role.String(), s.Complete
+			if s.Fault {
+				sp.Role = control.RoleInitialize
+			}
 		}
 		out.Peers = append(out.Peers, sp)
 		addCounters(&out.Counters, sp.Counters)

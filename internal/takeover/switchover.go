@@ -259,7 +259,7 @@ func (m *Machine) where() string {
 		return "adverts of the peer stopped"
 	case h.phase == PhaseGo:
 		return "addresses out"
-	case h.phase == PhaseNone && m.released:
+	case m.external && m.released:
 		return "released"
 	case h.phase == PhaseDone:
 		return "the rest acknowledged"
