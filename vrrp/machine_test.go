@@ -55,6 +55,8 @@ func words(actions []Action) (out []string) {
 			w = fmt.Sprintf("silent %d %v", a.Member, a.On)
 		case ActConflict:
 			w = fmt.Sprintf("conflict %d %v", a.Member, a.On)
+		case ActDoubt:
+			w = fmt.Sprintf("doubt %v", a.On)
 		}
 		if a.Member != 0 && a.Kind == ActSend {
 			w += fmt.Sprintf(" on %d", a.Member)

@@ -25,6 +25,7 @@ const (
 	ActWouldPreempt                       // On: only permission keeps the role from us
 	ActSilent                             // On: Member alone hears no Active
 	ActConflict                           // On: Member hears another Active, Peer
+	ActDoubt                              // On: silence, but the second path says that the Active lives
 )
 
 // Action is one thing to carry out. Actions are in order.
@@ -58,6 +59,7 @@ type Set struct {
 	wants      bool // what ActWouldPreempt said last
 	quiet      int  // 1 + member that ActSilent named, 0 none
 	rival      int  // 1 + member that ActConflict named, 0 none
+	second     secondPath
 
 	out []Action
 }
@@ -218,6 +220,7 @@ func (s *Set) Receive(i int, pdu []byte, m Meta, at, now int64) Drop {
 	in.note(&a, m.Src, at)
 	switch s.state {
 	case Backup:
+		s.second.end(s)
 		in.heardInBackup(&a, at, s.allowed)
 		s.settle(now)
 	case Active:
@@ -288,6 +291,9 @@ func (s *Set) Tick(now int64, drained bool) {
 }
 
 func (s *Set) tickActive(now int64) {
+	if s.second.doubted && !s.second.fresh(s, now) {
+		s.second.end(s)
+	}
 	if s.listen != 0 {
 		if now >= s.listen {
 			s.stopListening(now)
@@ -346,6 +352,9 @@ func (s *Set) takeRole(due, heard int64, zero bool, now int64) {
 		for i := range s.members {
 			s.members[i].expired, s.members[i].down = 0, s.hold
 		}
+		return
+	}
+	if !zero && s.second.waits(s, now) {
 		return
 	}
 	cause, silence := CauseTimeout, int64(0)

@@ -65,6 +65,9 @@ func (s *Set) enter(to State, now int64) {
 		s.endConflict(s.rival - 1)
 	}
 	s.endSilent()
+	if to != Active {
+		s.second.end(s)
+	}
 	s.tellWants(false)
 	if to == Initialize {
 		for i := range s.members {

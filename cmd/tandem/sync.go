@@ -117,6 +117,9 @@ func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
 	k := &s.Commits
 	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s; failed: %s\n",
 		number(k.Created), number(k.Replaced), number(k.Deleted), cmp.Or(reasons(k.Failed), "none"))
+	if s.TwoActives > 0 {
+		fmt.Fprintf(w, "two Actives at a time, by the sync link's word: %s\n", times(s.TwoActives))
+	}
 	for _, l := range s.Links {
 		fmt.Fprintf(w, "%s: sent %s datagrams (%s), received %s (%s), send errors %s, dropped: %s\n", l.Interface,
 			number(l.Counters.DatagramsSent), bytesOf(l.Counters.BytesSent), number(l.Counters.DatagramsRcvd), bytesOf(l.Counters.BytesRcvd),

@@ -141,9 +141,11 @@ type hello struct {
 	StartupDelay   int64 // ns
 	GatePreempt    bool
 	Ring           bool
+	SecondPath     uint8  // vrrp.SecondPath of
+	Vouched        uint16 // this set
 }
 
-const helloSize = 30
+const helloSize = 33
 
 func (h *hello) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, h.Protocol)
@@ -151,7 +153,8 @@ func (h *hello) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(h.GateTimeout))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.ReleaseTimeout))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.StartupDelay))
-	return append(b, bit(h.GatePreempt), bit(h.Ring))
+	b = append(b, bit(h.GatePreempt), bit(h.Ring), h.SecondPath)
+	return binary.BigEndian.AppendUint16(b, h.Vouched)
 }
 
 func (h *hello) parse(b []byte) error {
@@ -169,6 +172,8 @@ func (h *hello) parse(b []byte) error {
 		StartupDelay:   int64(binary.BigEndian.Uint64(b[20:])),
 		GatePreempt:    b[28] == 1,
 		Ring:           b[29] == 1,
+		SecondPath:     b[30],
+		Vouched:        binary.BigEndian.Uint16(b[31:]),
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func TestCodecSymmetry(t *testing.T) {
 	if diff := cmp.Diff(m, got, asValues); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	h := hello{Protocol: 1, Sets: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true}
+	h := hello{Protocol: 1, Sets: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true, SecondPath: 2, Vouched: 1}
 	var gotHello hello
 	if err := gotHello.parse(h.append(nil)); err != nil || gotHello != h {
 		t.Errorf("hello %+v, %v", gotHello, err)

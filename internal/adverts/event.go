@@ -90,6 +90,9 @@ const (
 	AlarmAddress
 	// AlarmSend: the kernel refuses our adverts.
 	AlarmSend
+	// AlarmDoubt: no advert is heard, and the Active says over the second path
+	// that it sends them.
+	AlarmDoubt
 )
 
 // String is the alarm in the words of events and metrics.
@@ -103,6 +106,8 @@ func (k AlarmKind) String() string {
 		return "address"
 	case AlarmSend:
 		return "send"
+	case AlarmDoubt:
+		return "second-path"
 	default:
 		return "unknown"
 	}

@@ -273,6 +273,7 @@ func (l *loop) decide() error {
 	for i := range l.sets {
 		s := &l.sets[i]
 		if t := s.NextDeadline(); t != 0 && l.now >= t {
+			s.Vouched(int64(l.shm.vouched().Load()))
 			s.Tick(l.now, drained)
 			s.dirty = true
 			l.perform(i)

@@ -5,6 +5,8 @@ package adverts
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -164,6 +166,10 @@ func (n *names) alarmText(m *message) string {
 	case AlarmConflict:
 		return "another Active of lower priority speaks on " + g.Interface + ": it should step back by itself; " +
 			"if it does not, it does not hear this router"
+	case AlarmDoubt:
+		return "no advert of the Active is heard on " + strings.Join(n.interfacesOf(m.Set), ", ") +
+			", though it says over the sync link that it is Active and sends them: " +
+			"check the network between the routers there (switch, VLAN, IGMP snooping, a filter of IP protocol 112)"
 	case AlarmSend:
 		if m.Flags&flagOn == 0 {
 			return "adverts leave " + g.Interface + " again"
@@ -180,6 +186,16 @@ func (n *names) alarmText(m *message) string {
 		return "virtual address " + a.String() + ": " + errnoText(m.Value)
 	}
 	return ""
+}
+
+// interfacesOf are those that carry the members of a set.
+func (n *names) interfacesOf(set uint16) (out []string) {
+	for i, g := range n.groups {
+		if n.setOf[i] == set && !slices.Contains(out, g.Interface) {
+			out = append(out, g.Interface)
+		}
+	}
+	return out
 }
 
 // errnoText is the kernel's word for an error number, 0: removed by others.

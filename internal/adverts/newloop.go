@@ -104,6 +104,9 @@ func (l *loop) addSets() {
 			cfg = append(cfg, machineConfig(&l.setup.groups[g]))
 		}
 		st.Set = vrrp.NewSet(cfg, l.setup.GatePreempt)
+		if i == int(l.setup.Vouched) {
+			st.SetSecondPath(vrrp.SecondPath(l.setup.SecondPath))
+		}
 		st.gate = gate{gateTimeout: l.setup.GateTimeout, releaseTimeout: l.setup.ReleaseTimeout}
 		for m := range st.groups {
 			st.SetFault(m, true, 0)

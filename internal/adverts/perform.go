@@ -40,6 +40,9 @@ func (l *loop) perform(i int) {
 		case vrrp.ActSilent:
 			m.Type, m.Kind = msgAlarm, uint8(AlarmSilent)
 			l.tell(m)
+		case vrrp.ActDoubt:
+			m.Type, m.Kind = msgAlarm, uint8(AlarmDoubt)
+			l.tell(m)
 		case vrrp.ActConflict:
 			m.Type, m.Kind, m.Peer = msgAlarm, uint8(AlarmConflict), a.Peer
 			l.tell(m)

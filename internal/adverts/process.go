@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/vrrp"
 )
 
 // Defaults of Config.
@@ -36,6 +37,9 @@ type Config struct {
 	ReleaseTimeout time.Duration // from Demoting to Released; 0: DefaultReleaseTimeout
 	StartupDelay   time.Duration // before the first group may leave Initialize
 	GatePreempt    bool          // at the start no set preempts until AllowPreempt(true)
+
+	SecondPath vrrp.SecondPath // what a timeout does that Vouch denies
+	Vouched    string          // the set that Vouch is about
 
 	Log *slog.Logger // nil: slog.Default()
 }
@@ -135,6 +139,8 @@ func (p *Process) configure(cfg Config) error {
 		StartupDelay:   int64(cfg.StartupDelay),
 		GatePreempt:    cfg.GatePreempt,
 		Ring:           cfg.Ring != nil,
+		SecondPath:     uint8(cfg.SecondPath),
+		Vouched:        p.names.index[cfg.Vouched],
 	}
 	if err := p.write(message{Type: msgHello, Tail: h.append(nil)}); err != nil {
 		return err
@@ -177,6 +183,11 @@ func (p *Process) HandOver(set string) { p.answer(msgHandOver, set, 0) }
 // Announce makes an Active announce its addresses again: others may believe a
 // router that was Active beside it. A Backup ignores it.
 func (p *Process) Announce(set string) { p.answer(msgAnnounce, set, 0) }
+
+// Vouch says when the Active of the set Config.Vouched said last, elsewhere
+// than by adverts, that it is Active and sends them (CLOCK_MONOTONIC ns); 0: it
+// does not say so. The election looks when it needs it.
+func (p *Process) Vouch(at int64) { p.shm.vouch(at) }
 
 // AllowPreempt permits, or forbids, every set to take the role from a peer
 // that is alive and lower. A peer that falls silent is replaced either way.

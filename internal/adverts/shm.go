@@ -17,7 +17,8 @@ import (
 )
 
 // The shared page: a memfd of 64-bit words, written by the child's election
-// thread alone, read by the daemon whenever it likes. Counters are plain
+// thread alone, read by the daemon whenever it likes. One word goes the other
+// way: vouched, so that an election never waits for the daemon's answer. Counters are plain
 // atomic words; what must fit together (state, Active, since) stands behind a
 // sequence word that is odd while it changes.
 //
@@ -91,6 +92,16 @@ func (s *shm) sent() []atomic.Uint64      { return s.words[4 : 4+wordsHistogram]
 func (s *shm) decided() []atomic.Uint64   { return s.words[4+wordsHistogram : wordsHead] }
 func (s *shm) unsent() *atomic.Uint64     { return &s.words[0] }
 func (s *shm) ringMissed() *atomic.Uint64 { return &s.words[1] }
+func (s *shm) vouched() *atomic.Uint64    { return &s.words[2] } // the daemon's: see Process.Vouch
+
+// vouch is the daemon's only word in the page.
+func (s *shm) vouch(at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mem != nil {
+		s.vouched().Store(uint64(at))
+	}
+}
 
 // observe counts one lateness of ns nanoseconds; early counts as 0.
 func observe(h []atomic.Uint64, ns int64) {

@@ -172,6 +172,8 @@ type SyncStatus struct {
 	Peers    []SyncPeer   `json:"peers"`
 	Commits  SyncCommits  `json:"commits"`
 	Counters SyncCounters `json:"counters"` // of all peers together
+	// TwoActives is how often a peer began to say that it is Active beside this node.
+	TwoActives uint64 `json:"two_actives"`
 }
 
 // SyncLink is one interface that carries replication.

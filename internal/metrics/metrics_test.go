@@ -152,6 +152,7 @@ var moves = map[string]struct {
 	linkSendErrors: {link(func(l *control.SyncLink) { l.Counters.SendErrors = 3 }), []string{`{interface="eth2"} 3`}},
 	linkDropped:    {link(func(l *control.SyncLink) { l.Counters.Dropped["stranger"] = 3 }), []string{`{interface="eth2",reason="stranger"} 3`}},
 
+	peerActiveToo:   {func(s *control.Status) { s.Sync.TwoActives = 3 }, []string{` 3`}},
 	peerHeard:       {peer(func(p *control.SyncPeer) { p.Heard = true }), []string{`{peer="r2"} 1`}},
 	peerComplete:    {peer(func(p *control.SyncPeer) { p.PeerComplete = true }), []string{`{peer="r2"} 1`}},
 	peerBacklog:     {peer(func(p *control.SyncPeer) { p.BacklogFlows = 3 }), []string{`{peer="r2"} 3`}},

@@ -66,6 +66,7 @@ const (
 	linkBytesRcvd   = "tandem_link_received_bytes_total"
 	linkSendErrors  = "tandem_link_send_errors_total"
 	linkDropped     = "tandem_link_dropped_datagrams_total"
+	peerActiveToo   = "tandem_peer_active_too_total"
 	peerHeard       = "tandem_peer_heard"
 	peerComplete    = "tandem_peer_complete"
 	peerBacklog     = "tandem_peer_backlog_flows"

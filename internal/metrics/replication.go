@@ -85,6 +85,7 @@ var replicationMetrics = []metric{
 		}
 	}},
 
+	{peerActiveToo, "Times that a peer began to say over the sync link that it is Active beside this node.", "", ofSync(func(s *control.SyncStatus) float64 { return float64(s.TwoActives) })},
 	{peerHeard, "Whether a peer's heartbeats are heard.", "peer", ofPeer(func(p *control.SyncPeer) float64 { return flag(p.Heard) })},
 	{peerComplete, "Whether a peer says that its copy of this node's flows is complete.", "peer", ofPeer(func(p *control.SyncPeer) float64 { return flag(p.PeerComplete) })},
 	{peerBacklog, "Own flows whose latest content a peer has not acknowledged.", "peer", ofPeer(func(p *control.SyncPeer) float64 { return float64(p.BacklogFlows) })},

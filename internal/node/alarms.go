@@ -27,6 +27,7 @@ type watch struct {
 	mu   sync.Mutex
 	seen map[string]control.Alarm // at the latest look, by kind and subject
 	held map[string]control.Alarm // at the two latest looks
+	both uint64                   // times that two Actives began
 }
 
 func newWatch(b *backend) *watch {
@@ -75,6 +76,9 @@ func (w *watch) look(found []control.Alarm, now time.Time) {
 }
 
 func (w *watch) tell(a control.Alarm, on bool) {
+	if on && a.Kind == "two-actives" {
+		w.both++
+	}
 	text := a.Text
 	if !on {
 		text = "over: " + text
@@ -151,6 +155,13 @@ func linkAlarms(s *control.SyncStatus) (out []control.Alarm) {
 		}
 	}
 	return out
+}
+
+// twoActives is how often that began.
+func (w *watch) twoActives() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.both
 }
 
 // byAge sorts alarms, the oldest first.

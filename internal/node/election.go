@@ -220,10 +220,14 @@ func (e *election) wouldPreempt(v adverts.WouldPreempt) {
 }
 
 func (e *election) alarm(v adverts.Alarm) {
-	key := v.Kind.String() + " " + v.Group
+	about := v.Group
+	if v.Kind == adverts.AlarmDoubt {
+		about = v.Set
+	}
+	key := v.Kind.String() + " " + about
 	e.mu.Lock()
 	if v.On {
-		e.alarms[key] = control.Alarm{Since: time.Now(), Kind: v.Kind.String(), Text: v.Text, About: v.Group}
+		e.alarms[key] = control.Alarm{Since: time.Now(), Kind: v.Kind.String(), Text: v.Text, About: about}
 	} else {
 		delete(e.alarms, key)
 	}
@@ -232,8 +236,8 @@ func (e *election) alarm(v adverts.Alarm) {
 	if !v.On {
 		text = "over: " + text
 	}
-	e.publish(event.Alarm, v.Group, text)
-	e.log.Warn("alarm", "kind", v.Kind.String(), "group", v.Group, "on", v.On, "text", v.Text)
+	e.publish(event.Alarm, about, text)
+	e.log.Warn("alarm", "kind", v.Kind.String(), "about", about, "on", v.On, "text", v.Text)
 }
 
 func (e *election) publish(k event.Kind, subject, text string) {

@@ -150,7 +150,7 @@ func (d *daemon) openReplication() error {
 	d.undoing(fence.Close)
 	r := &replication{fence: fence, shown: &lockedTable{t: shown}}
 	d.sync = r
-	r.replica = &replica{node: d.newNode(), now: monotonic, stream: d.stream, log: d.log}
+	r.replica = &replica{node: d.newNode(), sends: map[*syncproto.Peer]bool{}, now: monotonic, stream: d.stream, log: d.log}
 	d.openTakeover(r, kernel)
 	d.openLinks(r)
 	// Before the first datagram and the first dump, not only when the task runs.
@@ -171,7 +171,7 @@ func (d *daemon) openTable() (*conntrack.Table, error) {
 
 func (d *daemon) newNode() *link.Locked {
 	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
-		Rand: crand.Reader, HoldDeath: d.holdDeath(), Rate: d.cfg.Sync.Rate}
+		Rand: crand.Reader, HoldDeath: d.holdDeath(), Heartbeat: d.heartbeat(), Rate: d.cfg.Sync.Rate}
 	return &link.Locked{Node: syncproto.New(cfg)}
 }
 
@@ -208,7 +208,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 		d.cfg.Sync.CommitAfter, r.runner.Post)
 	r.runner.SetCommitter(r.commit)
 	r.replica.runner, r.replica.commit, d.election.runner = r.runner, r.commit, r.runner
-	d.tasks = append(d.tasks, r.runner, committing{r.commit})
+	d.tasks = append(d.tasks, r.runner, committing{r.commit}, &sending{d: d})
 }
 
 func (d *daemon) openCapture(r *replication, port uint32) error {
@@ -272,6 +272,9 @@ func (d *daemon) elect(ctx, work context.Context, ready func()) error {
 func (d *daemon) startAdverts(work context.Context) error {
 	cfg := adverts.Config{Groups: d.cfg.VRRP.Groups, SyncGroups: d.cfg.VRRP.SyncGroups,
 		StartupDelay: d.cfg.VRRP.StartupDelay, GatePreempt: d.sync != nil, Log: d.log}
+	if d.sync != nil {
+		cfg.SecondPath, cfg.Vouched = secondPaths[d.cfg.Sync.SecondPath], d.election.followed
+	}
 	if d.cfg.Capture.Advert != "socket" {
 		ring, err := d.openRing()
 		switch {
@@ -289,8 +292,11 @@ func (d *daemon) startAdverts(work context.Context) error {
 		return err
 	}
 	d.election.mu.Lock()
-	defer d.election.mu.Unlock()
 	d.election.proc = proc
+	d.election.mu.Unlock()
+	if d.sync != nil {
+		d.sync.replica.startVouching(proc.Vouch)
+	}
 	return nil
 }
 

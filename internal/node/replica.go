@@ -28,10 +28,12 @@ type replica struct {
 	log    *slog.Logger
 
 	commit  *takeover.Committer
-	forget  func()              // of the capture: every flow is told again
-	drained bool                // as last told; under the lock
-	active  bool                // under the lock
-	local   map[netip.Addr]bool // own non-virtual addresses; under the lock
+	forget  func()                   // of the capture: every flow is told again
+	vouch   func(at int64)           // of the election, nil until it runs; under the lock
+	sends   map[*syncproto.Peer]bool // who says that it is Active and that its adverts leave; under the lock
+	drained bool                     // as last told; under the lock
+	active  bool                     // under the lock
+	local   map[netip.Addr]bool      // own non-virtual addresses; under the lock
 
 	// Only the committer's goroutine uses these.
 	peers  []*syncproto.Peer
@@ -136,6 +138,9 @@ func (r *replica) notify() {
 			r.drained = false // the machine forgets it, too
 		}
 	}
+	if r.vouch != nil {
+		r.vouch(r.vouches())
+	}
 	drained := r.drainedNow()
 	if drained != r.drained {
 		r.drained = drained
@@ -183,6 +188,7 @@ func (r *replica) translate(out []takeover.Event, ev syncproto.Event) []takeover
 			r.log.Warn("peer state not understood", "peer", name, "error", err)
 			return out
 		}
+		r.sends[ev.Peer] = s.Role == takeover.RoleActive && s.Sending
 		return append(out, takeover.Event{Kind: takeover.EvPeerState, Peer: id, State: s})
 	}
 	return out

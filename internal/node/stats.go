@@ -55,7 +55,7 @@ func (b *backend) Sync() *control.SyncStatus {
 	}
 	links := make([]link.Stats, len(r.links))
 	out := &control.SyncStatus{Follows: b.d.election.followed, Commit: string(b.d.cfg.Sync.Commit), Rate: b.d.cfg.Sync.Rate,
-		Peers: []control.SyncPeer{}, Commits: commits(r.commit.Stats())}
+		Peers: []control.SyncPeer{}, Commits: commits(r.commit.Stats()), TwoActives: b.watch.twoActives()}
 	for i, l := range r.links {
 		links[i] = l.Stats()
 		out.Links = append(out.Links, b.link(&links[i]))
