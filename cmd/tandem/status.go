@@ -86,10 +86,10 @@ func activeElsewhere(s *control.Status, set string) string {
 			addr = cmp.Or(addr, g.ActiveAddress)
 		}
 	}
-	if s.Sync != nil && addr != "" {
+	if s.Sync != nil && (addr != "" || len(s.Groups) == 0) { // no groups: another election
 		for _, p := range s.Sync.Peers {
 			if p.Role == control.RoleActive && p.Heard {
-				return fmt.Sprintf("%s (%s)", p.Name, addr)
+				return p.Name + either(addr != "", " ("+addr+")", "")
 			}
 		}
 	}
