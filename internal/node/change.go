@@ -95,13 +95,14 @@ func (e *election) foreign(role, why string) {
 // adverts and moves addresses. It is takeover.Election.
 type external struct {
 	*election
+	here    func() bool // one of the addresses is on this machine
 	stopped chan struct{}
 }
 
-func newExternal(e *election) *external {
+func newExternal(e *election, here func() bool) *external {
 	e.sets[externalSet] = &control.Set{Name: externalSet, Role: control.RoleBackup, Since: time.Now(),
 		Reason: "started: tandem takeover was not called yet"}
-	return &external{election: e, stopped: make(chan struct{})}
+	return &external{election: e, here: here, stopped: make(chan struct{})}
 }
 
 func (x *external) Fenced(string)   {}
@@ -124,8 +125,17 @@ func (x *external) Stop() {
 	})
 }
 
-// Run lasts until the role is released.
+// Run lasts until the role is released. The other program says a word when
+// something changes: one that it said before this process ran is read off the
+// addresses.
 func (x *external) Run(ctx context.Context) error {
+	if x.here() {
+		const why = "the addresses were here when tandem started"
+		x.foreign(control.RoleActive, why)
+		if _, err := x.runner.Takeover(ctx, why); err != nil {
+			x.log.Warn("takeover", "reason", why, "error", err)
+		}
+	}
 	select {
 	case <-x.stopped:
 	case <-ctx.Done():

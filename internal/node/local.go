@@ -98,6 +98,18 @@ func ownAddresses(d *daemon) (out []netip.Addr, err error) {
 	return out, nil
 }
 
+// movedHere says whether an address that an election moves is on this machine.
+func movedHere(cfg *config.Config) bool {
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(all, func(a netlink.Addr) bool {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		return ok && virtual(cfg, ip.Unmap())
+	})
+}
+
 // virtual says whether an address is one that an election moves.
 func virtual(cfg *config.Config, a netip.Addr) bool {
 	for _, g := range cfg.VRRP.Groups {

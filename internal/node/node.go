@@ -103,7 +103,7 @@ func (d *daemon) open() error {
 	d.election = newElection(followed(d.cfg), d.stream, d.log)
 	d.elector = d.election
 	if d.external() {
-		d.elector = newExternal(d.election)
+		d.elector = newExternal(d.election, func() bool { return movedHere(d.cfg) })
 	}
 	if d.cfg.Sync != nil {
 		if err := d.openReplication(); err != nil {

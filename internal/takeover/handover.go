@@ -36,7 +36,8 @@ func (m *Machine) settleHandOver(now int64) {
 	if h.phase != PhaseNone {
 		p := m.peers[h.peer]
 		leftIt := h.phase == PhaseDrained && p != nil && p.state.Epoch != h.epoch // the taker gave up
-		if p == nil || !p.up || leftIt || now >= h.deadline && h.deadline != 0 {
+		unable := m.fault && m.stage == stageBackup && (h.phase == PhaseWant || h.phase == PhaseCommitted)
+		if p == nil || !p.up || leftIt || unable || now >= h.deadline && h.deadline != 0 {
 			m.endHandOver(now)
 		}
 	}
@@ -55,7 +56,7 @@ func (m *Machine) take(now int64) {
 	h := &m.hand
 	switch h.phase {
 	case PhaseNone:
-		if id, p := m.giver(); p != nil && h.retryAt == 0 && !m.stopping {
+		if id, p := m.giver(); p != nil && h.retryAt == 0 && !m.stopping && !m.fault {
 			// An epoch of our own, so that of several takers one is answered.
 			*h = handOver{phase: PhaseWant, epoch: m.epoch(), peer: id, deadline: now + int64(m.timing.HandOver),
 				planned: m.wish.swap, force: m.wish.force}

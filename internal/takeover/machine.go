@@ -184,7 +184,7 @@ func (m *Machine) heard(id PeerID, s State) {
 	released := p.state.Role == RoleActive && s.Role == RoleBackup
 	p.state = s
 	m.held.heard(id, s.Role)
-	if !released || m.external || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
+	if !released || m.external || m.fault || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
 		return
 	}
 	for _, p := range m.peers {

@@ -171,6 +171,8 @@ func (m *Machine) brokeOff() string {
 	}
 	limit := m.timing.HandOver.String()
 	switch {
+	case m.fault && m.stage == stageBackup && h.phase != PhaseGo && h.phase != PhaseDone:
+		return m.name + " can no longer take over: it is in fault, tandem status says which"
 	case h.phase == PhaseOffer && p.state.Phase != PhaseWant:
 		return p.name + " did not answer within " + limit
 	case h.phase == PhaseOffer:

@@ -182,6 +182,14 @@ func TestSwitchover(t *testing.T) {
 			step{5*time.Second + 3, Event{Kind: EvCommitted, On: true}, ""},
 			step{5*time.Second + 4, says(State{Role: RoleBackup, Complete: true, Phase: PhaseDone, Epoch: 7, Term: 2}),
 				"fence down,rush false,adopt,note takeover complete,note switchover: r1 is Active,done r1 is Active,say Active none complete=true"}),
+		"taking, and a fault comes in between": append(atRest(false, readyActive),
+			step{1, ask("r1", false), "note switchover from r2 to r1 was asked for,say Backup want complete=true"},
+			step{2, Event{Kind: EvFault, On: true}, "note switchover: r1 can no longer take over: it is in fault; tandem status says which," +
+				"refuse r1 can no longer take over: it is in fault; tandem status says which,note hand-over given up at phase want,say Backup none complete=true"}),
+		"an offer is not answered by a node in fault": append(atRest(false, readyActive),
+			step{1, Event{Kind: EvFault, On: true}, "say Backup none complete=true"},
+			step{2, says(State{Role: RoleActive, Complete: true, Phase: PhaseOffer, Epoch: 5, Term: 2}), ""},
+			step{3, says(State{Role: RoleBackup, Complete: true, Term: 2}), ""}), // nor a role that is free
 		"taking, the Active does not let go": append(atRest(false, readyActive),
 			step{1, ask("r1", false), "note switchover from r2 to r1 was asked for,say Backup want complete=true"},
 			step{3 * time.Second, Event{Kind: EvTick}, "note switchover: r2 did not say within 2s that this node has acknowledged every flow: what is missing would be lost (--force goes ahead)," +

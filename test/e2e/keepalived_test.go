@@ -148,6 +148,21 @@ func TestKeepalived(t *testing.T) {
 		t.Errorf("status of r1: %+v, %+v", st.Sets, st.Groups)
 	}
 
+	// tandem alone is restarted where the addresses are: nobody tells it again.
+	s.mark(netlab.Now())
+	if err := p.Stop(r1); err != nil {
+		t.Errorf("stop tandem: %v", err)
+	}
+	start(t, p, r1)
+	ready(r1)
+	if st := s.status(r1); st.Sets[0].Reason != "the addresses were here when tandem started" {
+		t.Errorf("r1 is Active because %q", st.Sets[0].Reason)
+	}
+	if err := p.AwaitCopied(t.Context(), r1, mix.Steady+mix.Idle+mix.Bulk+mix.UDP, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.judge("tandem restarted")
+
 	at, err := r1.PowerOff()
 	if err != nil {
 		t.Fatal(err)
