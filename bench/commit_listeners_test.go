@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/benchlab"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,11 +26,11 @@ func BenchmarkListeners(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer table.Close()
-	bare, err := openBare()
+	bare, err := benchlab.OpenBare()
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer bare.close()
+	defer bare.Close()
 	ops := commitOps(*commitFlows)
 	cases := []struct {
 		name   string
@@ -57,14 +58,14 @@ func BenchmarkListeners(b *testing.B) {
 	}
 }
 
-func createAndFlush(b *testing.B, table *conntrack.Table, bare *bareLoop, ops []conntrack.Op) (create, remove float64) {
+func createAndFlush(b *testing.B, table *conntrack.Table, bare *benchlab.Bare, ops []conntrack.Op) (create, remove float64) {
 	start := time.Now()
 	if err := table.Apply(ops); err != nil {
 		b.Fatal(err)
 	}
 	create = float64(len(ops)) / time.Since(start).Seconds()
 	start = time.Now()
-	if err := bare.flush(); err != nil {
+	if err := bare.Flush(); err != nil {
 		b.Fatal(err)
 	}
 	return create, time.Since(start).Seconds() * 1e6 / float64(len(ops))

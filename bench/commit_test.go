@@ -5,7 +5,6 @@
 package bench
 
 import (
-	"encoding/binary"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/benchlab"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,20 +44,20 @@ func BenchmarkCommit(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer table.Close()
-	bare, err := openBare()
+	bare, err := benchlab.OpenBare()
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer bare.close()
+	defer bare.Close()
 	ops := commitOps(*commitFlows)
 	for b.Loop() {
 		measureCommit(b, table, bare, ops)
 	}
 }
 
-func measureCommit(b *testing.B, table *conntrack.Table, bare *bareLoop, ops []conntrack.Op) {
+func measureCommit(b *testing.B, table *conntrack.Table, bare *benchlab.Bare, ops []conntrack.Op) {
 	var bares, applies, ratios, cpus []float64
-	runBare := func() sample { return rate(b, bare, table, len(ops), func() error { return bare.create(len(ops)) }) }
+	runBare := func() sample { return rate(b, bare, table, len(ops), func() error { return bare.Create(len(ops)) }) }
 	runApply := func() sample { return rate(b, bare, table, len(ops), func() error { return table.Apply(ops) }) }
 	runBare() // the first touches fresh slab pages
 	for round := range *commitRounds {
@@ -88,7 +88,7 @@ func measureCommit(b *testing.B, table *conntrack.Table, bare *bareLoop, ops []c
 type sample struct{ rate, cpu float64 }
 
 // rate measures one commit into an empty table, and empties it.
-func rate(b *testing.B, bare *bareLoop, table *conntrack.Table, flows int, commit func() error) sample {
+func rate(b *testing.B, bare *benchlab.Bare, table *conntrack.Table, flows int, commit func() error) sample {
 	b.Helper()
 	runtime.GC()
 	start, before := time.Now(), threadTime(b)
@@ -100,7 +100,7 @@ func rate(b *testing.B, bare *bareLoop, table *conntrack.Table, flows int, commi
 	if n, _, err := table.Count(); err != nil || int(n) != flows {
 		b.Fatalf("%d flows in the kernel table (%v), want %d", n, err, flows)
 	}
-	if err := bare.flush(); err != nil {
+	if err := bare.Flush(); err != nil {
 		b.Fatal(err)
 	}
 	return sample{rate: float64(flows) / took.Seconds(), cpu: cpu.Seconds()}
@@ -114,21 +114,11 @@ func threadTime(b *testing.B) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// place of flow i: client address and port, translated port and address. One
-// public address has 50,000 ports here.
-func place(i int) (client, public [4]byte, sport, nport uint16) {
-	n := uint32(i / 50_000)
-	client, public = [4]byte{10, 0, 0, 7}, [4]byte{203, 0, 113, 1}
-	binary.BigEndian.PutUint32(client[:], binary.BigEndian.Uint32(client[:])+n)
-	binary.BigEndian.PutUint32(public[:], binary.BigEndian.Uint32(public[:])+n)
-	return client, public, uint16(10_000 + i%50_000), uint16(60_000 - i%50_000)
-}
-
 func commitOps(n int) []conntrack.Op {
 	server := conntrack.AddrFrom(netip.MustParseAddr("198.51.100.9"))
 	ops := make([]conntrack.Op, n)
 	for i := range ops {
-		client, public, sport, nport := place(i)
+		client, public, sport, nport := benchlab.Place(i)
 		c, p := conntrack.AddrFrom(netip.AddrFrom4(client)), conntrack.AddrFrom(netip.AddrFrom4(public))
 		ops[i].Flow = conntrack.Flow{
 			Family: conntrack.IPv4, Proto: unix.IPPROTO_TCP, Timeout: 3600,

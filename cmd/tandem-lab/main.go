@@ -65,7 +65,7 @@ func (e usageError) Error() string { return e.text }
 func newApp() *cli.App {
 	return &cli.App{
 		Name:            "tandem-lab",
-		Usage:           "router pairs in network namespaces: drills, and labs to play with",
+		Usage:           "router pairs in network namespaces: drills, benches, and labs to play with",
 		Version:         version,
 		HideHelpCommand: true,
 		ExitErrHandler:  func(*cli.Context, error) {}, // main exits
@@ -78,12 +78,12 @@ func newApp() *cli.App {
 			}
 			return nil
 		},
-		Commands: []*cli.Command{drillCommand(), upCommand(), downCommand(), execCommand()},
+		Commands: []*cli.Command{drillCommand(), benchCommand(), upCommand(), downCommand(), execCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError{fmt.Sprintf("unknown command %q: there are drill, up, down, exec", c.Args().First())}
+				return usageError{fmt.Sprintf("unknown command %q: there are drill, bench, up, down, exec", c.Args().First())}
 			}
-			return usageError{"name a command: drill, up, down, exec (see tandem-lab --help)"}
+			return usageError{"name a command: drill, bench, up, down, exec (see tandem-lab --help)"}
 		},
 	}
 }

@@ -56,11 +56,15 @@ type judge struct {
 // of gives one sentence, or none when the flow is well.
 func (j *judge) of(kind int, name fmt.Stringer, m *meter) []string {
 	last, worst, err := m.read()
+	silent := last <= j.mark || kind != kindIdle && j.now-last > int64(fresh)
+	if silent { // a standstill that goes on is one
+		worst = max(worst, j.now-max(last, j.mark))
+	}
 	j.gaps[kind] = append(j.gaps[kind], time.Duration(worst))
 	switch {
 	case err != nil:
 		return []string{err.Error()}
-	case last <= j.mark, kind != kindIdle && j.now-last > int64(fresh):
+	case silent:
 		return []string{fmt.Sprintf("%s: silent for %s", name, ago(j.now, last))}
 	}
 	return nil

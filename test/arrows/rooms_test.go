@@ -12,7 +12,7 @@ package arrows
 //	    │           │     └──────────────┴─────────────┘
 //	    │           └── metrics, control, event, config
 //	    └── adverts ── vrrp, vip, maps (its ring), config (its values)
-//	cmd/tandem-lab ── drill ── load, netlab
+//	cmd/tandem-lab ── drill, benchlab ── load, netlab
 var mayKnow = map[string][]string{
 	// Libraries of their own.
 	"conntrack":            {},
@@ -47,12 +47,14 @@ var mayKnow = map[string][]string{
 	"internal/load":   {},
 	"internal/drill":  {"internal/netlab", "internal/load", "internal/control", "internal/event", "conntrack", "loader"},
 
+	"internal/benchlab": {"internal/drill", "internal/netlab", "internal/load", "internal/control", "conntrack"},
+
 	"cmd/tandem": {
 		"loader", "maps", "conntrack",
 		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event",
 		"internal/link", "internal/vip",
 	},
-	"cmd/tandem-lab": {"internal/drill", "internal/netlab", "internal/load"},
+	"cmd/tandem-lab": {"internal/benchlab", "internal/drill", "internal/netlab", "internal/load"},
 
 	"bench":        {}, // benchmarks only, all of it tests
 	"test/arrows":  {},
@@ -80,7 +82,7 @@ var onlyIn = map[string][]string{
 	"github.com/rogpeppe/go-internal":         {},
 	"go.uber.org/goleak":                      {},
 	"pgregory.net/rapid":                      {},
-	"github.com/HdrHistogram/hdrhistogram-go": {"internal/load", "internal/drill"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"internal/load", "internal/drill", "internal/benchlab"},
 }
 
 // worldly packages give I/O, a clock of their own or chance. A codec or a
@@ -102,4 +104,4 @@ var pure = map[string][]string{
 }
 
 // labOnly must not be linked into the privileged binary.
-var labOnly = []string{"internal/netlab", "internal/load", "internal/drill"}
+var labOnly = []string{"internal/netlab", "internal/load", "internal/drill", "internal/benchlab"}

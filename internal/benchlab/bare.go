@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package bench
+package benchlab
 
 import (
 	"encoding/binary"
@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bareLoop is the yardstick: batches of 300 messages, each a copy of one
-// template with addresses and ports put in, one write per batch, one read for
-// the acknowledgement of the last message. It is fixed; do not improve it.
-type bareLoop struct {
+// Bare is the yardstick of every commit: batches of 300 messages, each a copy of
+// one template with addresses and ports put in, one write per batch, one read
+// for the acknowledgement of the last message. It is fixed; do not improve it.
+type Bare struct {
 	fd       int
 	template []byte
 	batch    []byte
@@ -23,7 +23,8 @@ type bareLoop struct {
 
 const bareBatch = 300
 
-func openBare() (*bareLoop, error) {
+// OpenBare opens a socket in the network namespace of the calling thread.
+func OpenBare() (*Bare, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
@@ -34,12 +35,13 @@ func openBare() (*bareLoop, error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20); err != nil {
 		return nil, err
 	}
-	l := &bareLoop{fd: fd}
+	l := &Bare{fd: fd}
 	l.build()
 	return l, nil
 }
 
-func (l *bareLoop) close() { unix.Close(l.fd) }
+// Close closes the socket.
+func (l *Bare) Close() { unix.Close(l.fd) }
 
 func attr(typ uint16, payload ...byte) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(payload)))
@@ -57,7 +59,7 @@ func nest(typ uint16, parts ...[]byte) []byte {
 
 // build writes the message once, with the attributes that Apply sends too,
 // and marks what changes by bytes that occur nowhere else.
-func (l *bareLoop) build() {
+func (l *Bare) build() {
 	client, public := []byte{0xc1, 0xc2, 0xc3, 0xc4}, []byte{0xd1, 0xd2, 0xd3, 0xd4}
 	sport, nport := []byte{0xe1, 0xe2}, []byte{0xf1, 0xf2}
 	server, https := []byte{198, 51, 100, 9}, []byte{443 >> 8, 443 & 0xff}
@@ -93,7 +95,8 @@ func find(b, pattern []byte) (at [2]int) {
 	return at
 }
 
-func (l *bareLoop) create(n int) error {
+// Create writes n flows, those of Place, into the kernel table.
+func (l *Bare) Create(n int) error {
 	size := len(l.template)
 	if l.batch == nil {
 		l.batch = make([]byte, bareBatch*size)
@@ -103,7 +106,7 @@ func (l *bareLoop) create(n int) error {
 		for j := range count {
 			m := l.batch[j*size : (j+1)*size]
 			copy(m, l.template)
-			client, public, sport, nport := place(i + j)
+			client, public, sport, nport := Place(i + j)
 			copy(m[l.client[0]:], client[:])
 			copy(m[l.client[1]:], client[:])
 			copy(m[l.public[0]:], public[:])
@@ -122,8 +125,8 @@ func (l *bareLoop) create(n int) error {
 	return nil
 }
 
-// flush empties the kernel table of the namespace: a DELETE without a tuple.
-func (l *bareLoop) flush() error {
+// Flush empties the kernel table of the namespace: a DELETE without a tuple.
+func (l *Bare) Flush() error {
 	b := binary.NativeEndian.AppendUint32(nil, 20)
 	b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_CTNETLINK<<8|2)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
@@ -131,7 +134,7 @@ func (l *bareLoop) flush() error {
 }
 
 // ask writes and reads one answer: a refusal of any message comes first.
-func (l *bareLoop) ask(b []byte) error {
+func (l *Bare) ask(b []byte) error {
 	if err := retry(func() error { _, err := unix.Write(l.fd, b); return err }); err != nil {
 		return fmt.Errorf("bare loop: write: %w", err)
 	}
@@ -150,4 +153,14 @@ func retry(fn func() error) error {
 			return err
 		}
 	}
+}
+
+// Place of flow i: client address and port, translated port and address. One
+// public address has 50,000 ports here.
+func Place(i int) (client, public [4]byte, sport, nport uint16) {
+	n := uint32(i / 50_000)
+	client, public = [4]byte{10, 0, 0, 7}, [4]byte{203, 0, 113, 1}
+	binary.BigEndian.PutUint32(client[:], binary.BigEndian.Uint32(client[:])+n)
+	binary.BigEndian.PutUint32(public[:], binary.BigEndian.Uint32(public[:])+n)
+	return client, public, uint16(10_000 + i%50_000), uint16(60_000 - i%50_000)
 }

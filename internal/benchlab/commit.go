@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package benchlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/netlab"
+)
+
+// commitBench is how fast a takeover writes what it holds into the kernel
+// table, when nothing was written ahead.
+var commitBench = bench{
+	name: "commit", about: "flows per second that a takeover writes into the kernel table, beside a bare batched loop",
+	flows: 200_000, rate: 15000, most: 1 << 20,
+	edit: func(_, toml string) string {
+		return strings.Replace(toml, "[conntrack-sync]\n", "[conntrack-sync]\ncommit = \"takeover\"\n", 1)
+	},
+	figures: []Figure{
+		{Name: "commit_s", Unit: "/s", More: true, About: "entries written per second at takeover; conntrackd: by conntrackd -c, which its notify script runs once the address is live"},
+		{Name: "bare_s", Unit: "/s", More: true, About: "entries written per second by a loop that sends prepared messages in batches of 300, on the same router, without a daemon"},
+		{Name: "share", Unit: "%", Aim: 95, More: true, About: "the first of the second"},
+	},
+	run:      runCommit,
+	estimate: func(o *Options) time.Duration { return seconds(o.Flows, o.Rate) + 60*time.Second },
+}
+
+func runCommit(ctx context.Context, s *stand, sys system) (v Values, err error) {
+	if _, err := s.populate(ctx, sys, 60*time.Second); err != nil {
+		return nil, err
+	}
+	v = Values{}
+	var took time.Duration
+	n := s.opts.Flows
+	switch sys := sys.(type) {
+	case *tandem:
+		n, took, err = sys.takeOver(ctx)
+	case *peers:
+		if sys.direct {
+			return v, nil // all of it is in the kernel table already
+		}
+		took, err = sys.commit(ctx)
+	}
+	if err == nil {
+		err = s.settleFor(ctx, sys)
+	}
+	if err != nil {
+		return v, err
+	}
+	bare, err := s.bare(n)
+	v["commit_s"] = float64(n) / took.Seconds()
+	v["bare_s"] = float64(n) / bare.Seconds()
+	v["share"] = 100 * bare.Seconds() / took.Seconds()
+	return v, err
+}
+
+// settleFor stops the system and empties the kernel tables, for the bare loop.
+func (s *stand) settleFor(ctx context.Context, sys system) error {
+	if err := errors.Join(sys.stop(), s.powerOn()); err != nil {
+		return err
+	}
+	return s.empty(ctx)
+}
+
+// bare times the bare loop on r2.
+func (s *stand) bare(n int) (took time.Duration, err error) {
+	err = s.lab.R2.NS.Run(func() error {
+		b, err := OpenBare()
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		began := time.Now()
+		err = b.Create(n)
+		took = time.Since(began)
+		return err
+	})
+	return took, err
+}
+
+// powerOn brings r1 back if it is off.
+func (s *stand) powerOn() error {
+	r := s.lab.R1
+	if !r.IsOff() {
+		return nil
+	}
+	if err := errors.Join(s.tables[r].Close(), r.PowerOn()); err != nil {
+		return err
+	}
+	return s.openTable(r)
+}
+
+// takeOver cuts r1's power and takes from r2's account how many flows it wrote,
+// and how long that took: from the fence to the last flow.
+func (t *tandem) takeOver(ctx context.Context) (n int, took time.Duration, err error) {
+	if _, err := t.lab.R1.PowerOff(); err != nil {
+		return 0, 0, err
+	}
+	status, err := t.pair.Await(ctx, t.lab.R2, 60*time.Second, "wait for the takeover to end", func(s *control.Status) bool {
+		return s.Last != nil && s.Last.Kind == "takeover" && stepAt(s.Last, "fence down") > 0
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	up, done := stepAt(status.Last, "fence up"), stepAt(status.Last, "committed")
+	if n = status.Last.Committed; n < t.opts.Flows*99/100 || done <= up {
+		return 0, 0, fmt.Errorf("the takeover wrote %d of %d flows, from %.1f to %.1f ms", n, t.opts.Flows, up, done)
+	}
+	return n, time.Duration((done - up) * 1e6), nil
+}
+
+// stepAt is when a step of a takeover ended, in ms; 0 when it is not there.
+func stepAt(t *control.Timeline, name string) float64 {
+	for _, s := range t.Steps {
+		if strings.HasPrefix(s.Name, name) {
+			return s.AtMS
+		}
+	}
+	return 0
+}
+
+// commit has r2's conntrackd write its external cache.
+func (p *peers) commit(ctx context.Context) (took time.Duration, err error) {
+	began := netlab.Now()
+	if _, err := p.ask(ctx, p.lab.R2, "-c"); err != nil {
+		return 0, err
+	}
+	err = p.await(ctx, 60*time.Second, "conntrackd to commit", func() (bool, error) {
+		n, err := p.entries(p.lab.R2)
+		return n >= p.opts.Flows*99/100, err
+	})
+	return netlab.Since(began), err
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package benchlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/load"
+)
+
+// failoverBench is what endpoints lose when the Active router loses power.
+var failoverBench = bench{
+	name: "failover", about: "what a power cut of the Active does to 1,000 UDP flows at 10 packets/s and 20 busy TCP connections, with further flows in the table",
+	flows: 100_000, rate: 15000, most: 1 << 20,
+	figures: []Figure{
+		{Name: "gap_p50", Unit: "ms", About: "outage of a UDP flow (half of them only spoken to by the server), from the first packet lost to the first that was not: half had less. It comes in steps of 100 ms"},
+		{Name: "gap_p99", Unit: "ms", About: "99 of 100 had less; a flow that never came back counts until the end of the wait"},
+		{Name: "gap_max", Unit: "ms", About: "the longest"},
+		{Name: "silent", Unit: "flows", About: "UDP flows that never came back, of 1,000"},
+		{Name: "broken", Unit: "conns", About: "TCP connections that were reset or stood still, of 20"},
+		{Name: "silence", Unit: "ms", About: "the longest time without a packet of any flow"},
+		{Name: "limit", Unit: "ms", About: "Active_Down_Interval: what detection alone takes"},
+	},
+	run:      runFailover,
+	estimate: func(o *Options) time.Duration { return seconds(o.Flows, o.Rate) + 70*time.Second },
+}
+
+func runFailover(ctx context.Context, s *stand, sys system) (Values, error) {
+	s.now("connecting")
+	l, err := load.Start(drill.Paths(s.lab), load.Mix{UDP: 1000, Steady: 20})
+	if err != nil {
+		return nil, fmt.Errorf("make connections: %w", err)
+	}
+	defer l.Close()
+	if _, err := s.populate(ctx, sys, 60*time.Second); err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, s.opts.settle); err != nil {
+		return nil, err
+	}
+	if !l.AwaitHealthy(ctx, 10*time.Second) {
+		return nil, errors.New("connections do not talk before anything has happened")
+	}
+	s.now("power cut")
+	at, err := s.lab.R1.PowerOff()
+	if err != nil {
+		return nil, err
+	}
+	l.Mark(at)
+	if err := sleep(ctx, 3*drill.ActiveDown(100, s.opts.Advert)); err != nil {
+		return nil, err
+	}
+	l.AwaitHealthy(ctx, 10*time.Second)
+	r := l.Report()
+	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
+	v := Values{
+		"gap_p50": ms(r.UDPGap.P50), "gap_p99": ms(r.UDPGap.P99), "gap_max": ms(r.UDPGap.Max),
+		"silent": float64(len(r.UDPSilent)), "broken": float64(len(r.TCPBroken)),
+		"silence": ms(r.Silence.Length()), "limit": ms(drill.ActiveDown(100, s.opts.Advert)),
+	}
+	return v, errors.Join(l.Close(), sys.stop(), s.powerOn())
+}

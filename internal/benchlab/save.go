@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package benchlab
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Save writes the report as BENCH.json and a picture of it as BENCH.svg.
+func (r *Report) Save(dir string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode report: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make directory for the report: %w", err)
+	}
+	for name, content := range map[string][]byte{r.Bench + ".json": append(text, '\n'), r.Bench + ".svg": r.picture()} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return fmt.Errorf("write report: %w", err)
+		}
+	}
+	return nil
+}
