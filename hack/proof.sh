@@ -39,6 +39,14 @@ drills() {
 	done
 }
 
+compare() {
+	local bench code=0
+	for bench in sync commit memory lag join failover; do
+		bin/tandem-lab bench "$bench" --compare -n "$rounds" --save "$record" || code=1
+	done
+	return $code
+}
+
 : >"$record/summary.txt"
 step machine machine
 step tests make test TESTFLAGS="-count=$rounds -shuffle=on -p 1 -timeout 6h"
@@ -46,5 +54,6 @@ step race make race TESTFLAGS="-count=$((rounds / 3 + 1)) -shuffle=on -p 1 -time
 step fuzz make fuzz FUZZTIME="${PROOF_FUZZTIME:-10m}"
 step bench make bench TESTFLAGS="-count=$rounds -p 1 -timeout 6h" BENCHTIME=2s
 step drills drills
+step compare compare
 echo "proof: the record is in $record"
 exit "$failed"

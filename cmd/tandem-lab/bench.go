@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -65,21 +66,19 @@ func runBench(c *cli.Context, name string) error {
 		Compare: c.Bool("compare"), Runs: c.Int("n"), Flows: c.Int("flows"), Rate: c.Int("rate"),
 		Life: c.Duration("life"), Advert: c.Duration("interval"),
 	})
-	if err != nil {
+	if report == nil || len(report.Runs) == 0 {
 		return err
 	}
 	if dir := c.String("save"); dir != "" {
-		if err := report.Save(dir); err != nil {
-			return err
-		}
+		err = errors.Join(err, report.Save(dir))
 	}
 	if c.Bool("j") {
 		enc := json.NewEncoder(c.App.Writer)
 		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return errors.Join(err, enc.Encode(report))
 	}
 	report.Text(c.App.Writer)
-	return nil
+	return err
 }
 
 func isTerminal(f *os.File) bool {

@@ -108,6 +108,10 @@ func TestUpExecDown(t *testing.T) {
 		{[]string{"up", "--name", "a b"}, exitUsage, "small letters"},
 		{[]string{"drill", "crash", "--tandem", "/nowhere"}, exitFailed, "/nowhere is not there"},
 		{[]string{"drill", "nothing"}, exitUsage, `unknown drill "nothing"`},
+		{[]string{"bench"}, exitUsage, "name a bench: sync, "},
+		{[]string{"bench", "nothing"}, exitUsage, `unknown bench "nothing"`},
+		{[]string{"bench", "sync", "more"}, exitUsage, "takes no argument"},
+		{[]string{"bench", "sync", "--tandem", "/bin/true", "--flows", "3"}, exitFailed, "3 flows: want 100 to"},
 		{[]string{"nothing"}, exitUsage, `unknown command "nothing"`},
 		{nil, exitUsage, "name a command"},
 	}

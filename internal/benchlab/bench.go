@@ -88,7 +88,8 @@ func (b *bench) fill(o Options) (Options, error) {
 }
 
 // Run measures. Whatever it made is gone when it returns, also when ctx ends.
-// With an error the report has the runs before it.
+// With an error the report has what ran; trouble of the other systems is no
+// error but a finding.
 func Run(ctx context.Context, name string, opts Options) (*Report, error) {
 	i := slices.IndexFunc(benches, func(b *bench) bool { return b.name == name })
 	if i < 0 {
@@ -109,7 +110,7 @@ func Run(ctx context.Context, name string, opts Options) (*Report, error) {
 	err = errors.Join(err, s.close())
 	s.done()
 	report.conclude()
-	return report, err
+	return report, errors.Join(err, report.trouble("tandem", bareSystem))
 }
 
 // rounds lets each system run once per round; who begins changes.
@@ -127,10 +128,10 @@ func (s *stand) rounds(ctx context.Context, b *bench, report *Report) error {
 			s.head = fmt.Sprintf("round %d of %d, %s: ", round+1, s.opts.Runs, sys.name())
 			run, err := s.once(ctx, b, sys)
 			run.Round, run.System = round+1, sys.name()
+			report.Runs = append(report.Runs, run)
 			if err != nil {
 				return fmt.Errorf("%s%w", s.head, err)
 			}
-			report.Runs = append(report.Runs, run)
 			s.say("%s", report.brief(&run))
 		}
 	}
@@ -142,21 +143,23 @@ func (s *stand) rounds(ctx context.Context, b *bench, report *Report) error {
 // estimate, and a minute, hangs.
 const patienceFactor = 4
 
-// once runs one system once, from an empty kernel table to an empty one.
+// once runs one system once, from an empty kernel table to an empty one. What
+// went wrong with the system is part of the sample; the error is of the lab, or
+// an interrupt.
 func (s *stand) once(ctx context.Context, b *bench, sys system) (run Sample, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patienceFactor*b.estimate(&s.opts)+time.Minute, errors.New("it takes too long"))
+	limited, cancel := context.WithTimeoutCause(ctx, patienceFactor*b.estimate(&s.opts)+time.Minute, errors.New("it takes too long"))
 	defer cancel()
 	began := time.Now()
-	defer func() {
-		run.Took = time.Since(began).Seconds()
-		err = errors.Join(err, sys.stop(), s.empty(ctx))
-	}()
-	if err := sys.start(ctx); err != nil {
-		return run, err
+	trouble := sys.start(limited)
+	if trouble == nil {
+		run.Values, trouble = b.run(limited, s, sys)
 	}
-	run.Values, err = b.run(ctx, s, sys)
-	if err != nil && context.Cause(ctx) != nil {
-		err = errors.Join(err, context.Cause(ctx))
+	run.Took = time.Since(began).Seconds()
+	if err := context.Cause(ctx); err != nil {
+		return run, errors.Join(err, sys.stop())
 	}
-	return run, err
+	if trouble = errors.Join(trouble, sys.stop()); trouble != nil {
+		run.Trouble = trouble.Error()
+	}
+	return run, errors.Join(s.powerOn(), s.empty(ctx))
 }

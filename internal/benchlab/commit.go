@@ -17,7 +17,7 @@ import (
 // table, when nothing was written ahead.
 var commitBench = bench{
 	name: "commit", about: "flows per second that a takeover writes into the kernel table, beside a bare batched loop",
-	flows: 200_000, rate: 15000, most: 1 << 20,
+	flows: 200_000, rate: 8000, most: 1 << 20,
 	edit: func(_, toml string) string {
 		return strings.Replace(toml, "[conntrack-sync]\n", "[conntrack-sync]\ncommit = \"takeover\"\n", 1)
 	},
@@ -31,7 +31,7 @@ var commitBench = bench{
 }
 
 func runCommit(ctx context.Context, s *stand, sys system) (v Values, err error) {
-	if _, err := s.populate(ctx, sys, 60*time.Second); err != nil {
+	if _, err := s.populate(ctx, sys, 2*time.Minute); err != nil {
 		return nil, err
 	}
 	v = Values{}

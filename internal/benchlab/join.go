@@ -10,7 +10,7 @@ import (
 // joinBench is how long a router that returns is without a full copy.
 var joinBench = bench{
 	name: "join", about: "time from the start of the Backup's daemons until it has all flows of the Active",
-	flows: 1_000_000, rate: 15000, most: 1 << 20,
+	flows: 1_000_000, rate: 8000, most: 1 << 20,
 	figures: []Figure{
 		{Name: "join_s", Unit: "s", Aim: 3, About: "from the start of the daemons on an empty Backup until it has every flow that the Active has"},
 		{Name: "join_bytes", Unit: "B", About: "bytes on the sync link per flow meanwhile"},
@@ -21,7 +21,7 @@ var joinBench = bench{
 }
 
 func runJoin(ctx context.Context, s *stand, sys system) (Values, error) {
-	if _, err := s.populate(ctx, sys, 60*time.Second); err != nil {
+	if _, err := s.populate(ctx, sys, 2*time.Minute); err != nil {
 		return nil, err
 	}
 	if err := sleep(ctx, s.opts.settle); err != nil {

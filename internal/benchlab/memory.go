@@ -15,7 +15,7 @@ import (
 // when it is born.
 var memoryBench = bench{
 	name: "memory", about: "the daemons' memory per TCP connection through SNAT that lives",
-	flows: 1_000_000, rate: 15000, most: 1 << 20,
+	flows: 1_000_000, rate: 8000, most: 1 << 20,
 	figures: []Figure{
 		{Name: "rss_active", Unit: "B", Aim: 80, About: "resident memory of the daemon on the Active router per flow: with all of them less before the first"},
 		{Name: "rss_backup", Unit: "B", Aim: 80, About: "the same on the Backup"},
@@ -39,7 +39,7 @@ func runMemory(ctx context.Context, s *stand, sys system) (Values, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.populate(ctx, sys, 60*time.Second); err != nil {
+	if _, err := s.populate(ctx, sys, 2*time.Minute); err != nil {
 		return nil, err
 	}
 	after, err := s.read()

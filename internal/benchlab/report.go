@@ -3,6 +3,7 @@
 package benchlab
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,8 @@ type Sample struct {
 	System string  `json:"system"`
 	Took   float64 `json:"took_s"`
 	Values Values  `json:"values"`
+	// Trouble is why figures are missing, or not to be trusted.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Spread is a median with its extremes.
@@ -154,13 +157,13 @@ func (r *Report) collect(name, system string) (values, ratios []float64) {
 	for i := range r.Runs {
 		run := &r.Runs[i]
 		v, ok := r.value(run, name)
-		if run.System != system || !ok {
+		if run.System != system || !ok || run.Trouble != "" {
 			continue
 		}
 		values = append(values, v)
 		for j := range r.Runs {
 			o := &r.Runs[j]
-			if own, ok := r.value(o, name); o.Round == run.Round && o.System == "tandem" && ok && own > 0 {
+			if own, ok := r.value(o, name); o.Round == run.Round && o.System == "tandem" && o.Trouble == "" && ok && own > 0 {
 				ratios = append(ratios, v/own)
 			}
 		}
@@ -181,7 +184,20 @@ func (r *Report) brief(run *Sample) string {
 			parts = append(parts, fmt.Sprintf("%s %s %s", f.Name, number(v), f.Unit))
 		}
 	}
+	if run.Trouble != "" {
+		parts = append(parts, "TROUBLE: "+run.Trouble)
+	}
 	return strings.Join(parts, ", ")
+}
+
+// trouble joins that of the systems named.
+func (r *Report) trouble(systems ...string) (err error) {
+	for i := range r.Runs {
+		if run := &r.Runs[i]; run.Trouble != "" && slices.Contains(systems, run.System) {
+			err = errors.Join(err, fmt.Errorf("round %d, %s: %s", run.Round, run.System, run.Trouble))
+		}
+	}
+	return err
 }
 
 // number has three digits that count.
@@ -218,6 +234,11 @@ func (r *Report) Text(w io.Writer) {
 	fmt.Fprintln(w)
 	for _, f := range r.Figures {
 		fmt.Fprintf(w, "%s: %s\n", f.Name, f.About)
+	}
+	for i := range r.Runs {
+		if run := &r.Runs[i]; run.Trouble != "" {
+			fmt.Fprintf(w, "round %d, %s: %s\n", run.Round, run.System, run.Trouble)
+		}
 	}
 }
 

@@ -107,6 +107,26 @@ func TestSave(t *testing.T) {
 	}
 }
 
+// A run that had trouble does not count, and is not hidden.
+func TestTrouble(t *testing.T) {
+	r := testReport()
+	r.Runs[2].Trouble = "the peer fell asleep"
+	r.conclude()
+	for _, s := range r.Summary {
+		if s.System == "conntrackd-direct" && (s.Value.N != 1 || s.Ratio.N != 1) {
+			t.Errorf("%+v", s)
+		}
+	}
+	var b bytes.Buffer
+	r.Text(&b)
+	if !strings.Contains(b.String(), "round 1, conntrackd-direct: the peer fell asleep") {
+		t.Errorf("hidden in\n%s", b.String())
+	}
+	if r.trouble("tandem") != nil || r.trouble("conntrackd-direct") == nil {
+		t.Error("the trouble is somebody else's")
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	p, ok := parseStat("42 (a (b) c) S 7 42 42 0 -1 2097408 1 2 3 4 150 50 30 20 20 0 1 0 99 0 0")
 	want := process{parent: 7, kernel: true, own: 2 * time.Second, reaped: 500 * time.Millisecond}
