@@ -3,7 +3,8 @@
 #
 # The long tier: hours of what `make test` does once. Leaves a record in
 # docs/measurements/ (see the README there), of failures too.
-# PROOF_ROUNDS (default 10) and PROOF_FUZZTIME (default 10m) make it shorter.
+# PROOF_ROUNDS (default 10), PROOF_FUZZTIME (default 10m), PROOF_MANY (default
+# 20 rounds with PROOF_FLOWS, a million flows) make it shorter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,6 +32,13 @@ machine() {
 	git log -1 --oneline
 }
 
+# scene TEST FLAGS...: one of test/e2e, at its full length.
+scene() {
+	local name=$1
+	shift
+	CGO_ENABLED=0 go test -count=1 -timeout 6h -tags proof -v -run "^$name\$" ./test/e2e "$@"
+}
+
 drills() {
 	local i
 	for ((i = 1; i <= rounds; i++)); do
@@ -54,6 +62,9 @@ step race make race TESTFLAGS="-count=$((rounds / 3 + 1)) -shuffle=on -p 1 -time
 step fuzz make fuzz FUZZTIME="${PROOF_FUZZTIME:-10m}"
 step bench make bench TESTFLAGS="-count=$rounds -p 1 -timeout 6h" BENCHTIME=2s
 step drills drills
+step mutants scene TestMutants -mutants
+step parted scene TestPartition -partition 60s
+step many scene TestMany -many.rounds "${PROOF_MANY:-20}" -many.flows "${PROOF_FLOWS:-1000000}"
 step compare compare
 echo "proof: the record is in $record"
 exit "$failed"

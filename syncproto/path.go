@@ -115,8 +115,10 @@ func (pa *Path) payload() int {
 }
 
 // silence is how long a path may be silent before it is given up: three
-// heartbeats.
-func (p *Peer) silence() int64 { return 3 * int64(p.n.cfg.Heartbeat) }
+// heartbeats, but no less than a host that is busy stands still.
+func (p *Peer) silence() int64 { return max(3*int64(p.n.cfg.Heartbeat), shortestSilence) }
+
+const shortestSilence = 150 * int64(time.Millisecond)
 
 // works says whether what we send by it arrives. A peer that says nothing of
 // paths is taken at our own ears.

@@ -47,7 +47,7 @@ type CrowdConfig struct {
 	DNATPort uint16     // the first of 1000 ports of VIP that are translated to LAN.Addr
 
 	// How many flows of each kind: at most 2,000,000 through SNAT, 60,000 through
-	// DNAT, and 1,000,000 of TCP.
+	// DNAT, and 1,000,000 of TCP (whose streams then have room for 127 rounds).
 	UDPSNAT, UDPDNAT, TCPSNAT, TCPDNAT int
 
 	Rate int // flows per second that are opened or spoken to, default 15,000

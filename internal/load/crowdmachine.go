@@ -65,8 +65,10 @@ func newCrowdMachine(cfg *CrowdConfig) *crowdMachine {
 	}
 	add := func(n int, tcp, dnat bool) {
 		for k := range n {
-			// Up to 60,000 client ports towards 100 server ports, then the next 100.
-			f := crowdFlow{tcp: tcp, dnat: dnat, cport: uint16(2000 + k%60000), sport: uint16(7000 + k/60000*100 + k%100)}
+			// Up to 60,000 client ports towards 100 server ports, then the next 100;
+			// none of them a client's, or the reply of a flow through DNAT might
+			// be the original of one through SNAT.
+			f := crowdFlow{tcp: tcp, dnat: dnat, cport: uint16(2000 + k%60000), sport: uint16(62000 + k/60000*100 + k%100)}
 			if dnat {
 				f.sport, f.peer = cfg.DNATPort+uint16(k%1000), f.cport
 			}

@@ -2,7 +2,10 @@
 
 package node
 
-import "github.com/tandem-ha/tandem/conntrack"
+import (
+	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/mutant"
+)
 
 // sink takes what the capture drained. Begin and End bracket a batch, so that
 // a batch costs one lock and one wake of the link.
@@ -38,7 +41,7 @@ func (s sink) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) uint32 {
 // committed again; at the Active its death is the truth.
 func (s sink) Died(d *conntrack.Death) {
 	s.node.Died(d, s.now())
-	if s.active {
+	if s.active || mutant.NoRefresh {
 		return
 	}
 	k := d.Flow.Key()

@@ -63,8 +63,8 @@ type Committer struct {
 	report     func(Event)
 
 	rush, active atomic.Bool
-	adopt        atomic.Bool  // from Adopt until the role is left
-	adopting     atomic.Bool  // Adopt was not answered yet
+	adopt        atomic.Bool // from Adopt until the role is left
+	adopting     atomic.Bool // Adopt was not answered yet
 	begun        time.Time
 	pausedUntil  atomic.Int64 // since begun, nanoseconds: no step of the wall clock lengthens it
 	wake         chan struct{}
@@ -197,7 +197,7 @@ func (c *Committer) write(rush bool) error {
 			f.Timeout = timeoutFloor
 		}
 	}
-	if err := c.kernel.Apply(c.ops); err != nil {
+	if err := c.apply(); err != nil {
 		return fmt.Errorf("commit %d flows: %w", len(c.ops), err)
 	}
 	if !c.active.Load() || rush {

@@ -2,7 +2,11 @@
 
 package takeover
 
-import "time"
+import (
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/mutant"
+)
 
 // stage is where this node is between Backup and Active.
 type stage uint8
@@ -75,6 +79,9 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvAddressesIn:
 		if m.stage == stagePromoting {
 			m.stage = stageCommitting
+			if mutant.AnnounceFirst {
+				m.shield()
+			}
 		}
 	case EvDemoting:
 		m.outranked = ev.On
@@ -163,12 +170,22 @@ func (m *Machine) promote(now int64, cause string) {
 	m.nextTerm()
 	m.knowTerms()
 	m.fenceUntil = now + int64(m.timing.FenceLimit)
-	m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
 	m.released = false
+	if mutant.AnnounceFirst {
+		m.committed = false
+		m.do(Action{Kind: ActFenced})
+	} else {
+		m.shield()
+	}
+	m.note("takeover: " + cause)
+}
+
+// shield is what stands before the addresses go in.
+func (m *Machine) shield() {
+	m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
 	m.do(Action{Kind: ActSetActive, On: true})
 	m.do(Action{Kind: ActFenced})
 	m.rush()
-	m.note("takeover: " + cause)
 	if m.external {
 		m.stage = stageCommitting // the addresses are in: that is what we were told
 	}

@@ -25,7 +25,8 @@ var mayKnow = map[string][]string{
 	"syncproto": {"conntrack"},
 
 	"internal/link":        {"syncproto", "conntrack"},
-	"internal/takeover":    {"syncproto", "conntrack"},
+	"internal/takeover":    {"syncproto", "conntrack", "internal/mutant"},
+	"internal/mutant":      {}, // constants, but for tests
 	"internal/vip":         {},
 	"internal/adverts":     {"vrrp", "internal/vip", "internal/config", "maps"},
 	"internal/config":      {"conntrack"},
@@ -39,7 +40,7 @@ var mayKnow = map[string][]string{
 	"internal/node": {
 		"loader", "maps", "conntrack", "syncproto", "vrrp",
 		"internal/link", "internal/takeover", "internal/adverts", "internal/vip", "internal/event", "internal/control",
-		"internal/config", "internal/metrics",
+		"internal/config", "internal/metrics", "internal/mutant",
 	},
 
 	// The lab drives tandem from outside: processes, packets, the control socket.

@@ -55,10 +55,11 @@ func mainTest(m *testing.M) int {
 	return m.Run()
 }
 
-func buildTandem(path string) error {
+func buildTandem(path string, flags ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", path, "github.com/tandem-ha/tandem/cmd/tandem")
+	args := append([]string{"build", "-buildvcs=false", "-o", path}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "github.com/tandem-ha/tandem/cmd/tandem")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build tandem: %w: %s", err, out)

@@ -26,6 +26,7 @@ type scene struct {
 	t      *testing.T
 	load   *load.Load
 	crowd  *load.Crowd // nil: none
+	size   int         // of the crowd
 	wire   *netlab.Wire
 	before netlab.WireStats
 
@@ -97,7 +98,8 @@ func (s *scene) open(c *load.Crowd) {
 	s.t.Helper()
 	s.crowd = c
 	s.t.Cleanup(func() { _ = s.crowd.Close() })
-	made, err := s.crowd.Open(s.t.Context(), 20*time.Second)
+	made, err := s.crowd.Open(s.t.Context(), 20*time.Second+*partition*5/4)
+	s.size = made.Of
 	if err != nil || made.Answered != made.Of {
 		s.t.Fatalf("make further flows: %v (%v): %v", made, err, made.Missing)
 	}
@@ -160,7 +162,7 @@ func (s *scene) quiet(what string) {
 // speak has every further flow exchange a payload both ways.
 func (s *scene) speak(what string) {
 	s.t.Helper()
-	res, err := s.crowd.Exchange(s.t.Context(), 8*time.Second)
+	res, err := s.crowd.Exchange(s.t.Context(), 8*time.Second+time.Duration(s.size)*100*time.Microsecond)
 	s.t.Logf("%s: further flows: %v", what, res)
 	if err != nil || res.Answered != res.Of || res.Resets != 0 || res.Moved != 0 {
 		s.t.Errorf("%s: further flows: %v (%v): %v", what, res, err, res.Missing)

@@ -151,7 +151,10 @@ const (
 	echoPeriod = 10 * time.Millisecond
 )
 
-func talk(t *testing.T, l *netlab.Lab) *echoes {
+func talk(t *testing.T, l *netlab.Lab) *echoes { return talkOf(t, l, echoFlows) }
+
+// talkOf is talk with so many flows each way.
+func talkOf(t *testing.T, l *netlab.Lab, flows int) *echoes {
 	t.Helper()
 	e, stop := &echoes{}, make(chan struct{})
 	var wg sync.WaitGroup
@@ -183,7 +186,7 @@ func talk(t *testing.T, l *netlab.Lab) *echoes {
 		port := p.Port + 99
 		far := socket(p.Server.(*netlab.Namespace), netip.AddrPortFrom(p.Listen, port), netip.AddrPort{})
 		wg.Go(func() { e.answer(far) })
-		for range echoFlows {
+		for range flows {
 			i := len(e.sent)
 			e.sent, e.there, e.back = append(e.sent, nil), append(e.there, map[int]bool{}), append(e.back, map[int]bool{})
 			c := socket(p.Client.(*netlab.Namespace), netip.AddrPort{}, netip.AddrPortFrom(p.Dial, port))

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/drill"
+	"github.com/tandem-ha/tandem/internal/load"
+	"github.com/tandem-ha/tandem/internal/netlab"
+)
+
+// TestKillInJoin: kill -9 of the one that receives, and then of the one that
+// sends, when a third of a join of 100,000 flows is over. In the end both hold
+// the same, and nobody who speaks notices.
+func TestKillInJoin(t *testing.T) {
+	const flows = 100_000
+	const third = 500 // datagrams
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{})}
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	s.watch()
+	relay := s.relay()
+	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows * 3 / 10, UDPDNAT: flows / 10, TCPDNAT: flows / 10, Rate: crowdRate})
+	s.same(r1, flows, 20*time.Second)
+
+	// join has r2 begin anew, and stops the link in the middle.
+	join := func() {
+		t.Helper()
+		if err := s.Stop(r2); err != nil {
+			t.Error(err)
+		}
+		cut := relay.PartAfter(r1, third)
+		start(t, s.Pair, r2)
+		select {
+		case <-cut:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no join within 10 s")
+		}
+		peer := s.status(r2).Sync.Peers[0]
+		t.Logf("in the middle: r2 has heard of %d flows, complete: %t", peer.View, peer.Complete)
+		if peer.Complete || peer.View < flows/20 || peer.View > flows*9/10 {
+			t.Fatal("this is not the middle of a join")
+		}
+	}
+
+	join()
+	sigkill(t, s.Process(r2).Process.Pid)
+	<-s.Process(r2).Done()
+	relay.Heal()
+	start(t, s.Pair, r2)
+	s.become(r2, control.RoleBackup, 5*time.Second)
+	s.same(r1, flows, 20*time.Second)
+
+	join()
+	s.before = s.wire.Stats()
+	sigkill(t, s.Process(r1).Process.Pid)
+	relay.Heal()
+	s.become(r2, control.RoleActive, 3*time.Second)
+	s.speak("the sender was killed")
+	start(t, s.Pair, r1)
+	s.become(r1, control.RoleActive, 15*time.Second)
+	s.speak("the sender is back")
+	s.quiet("the sender was killed and is back")
+	s.same(r1, flows, 20*time.Second)
+	s.takeover(flows)
+}
