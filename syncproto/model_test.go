@@ -99,11 +99,12 @@ type tally struct {
 	Parted, Reordered                                               int
 	Committed, Deleted, Kept                                        int
 	Digests, Damaged, Flipped, Healed, Resent, Compared             int
+	PathChanges                                                     int
 }
 
 func (a *tally) each() []*int {
 	return []*int{&a.Steps, &a.Restarts, &a.Sent, &a.Dropped, &a.Duplicated, &a.Corrupted, &a.Replayed, &a.Parted, &a.Reordered,
-		&a.Committed, &a.Deleted, &a.Kept, &a.Digests, &a.Damaged, &a.Flipped, &a.Healed, &a.Resent, &a.Compared}
+		&a.Committed, &a.Deleted, &a.Kept, &a.Digests, &a.Damaged, &a.Flipped, &a.Healed, &a.Resent, &a.Compared, &a.PathChanges}
 }
 
 func (a *tally) add(b *tally) {

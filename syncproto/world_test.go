@@ -24,9 +24,10 @@ type world struct {
 	air     []packet
 	tape    [2][][]byte // recorded on the way to a host, to be replayed
 	parted  bool
-	clean   bool   // the network behaves
-	flipped bool   // names in views were damaged
-	mark    uint32 // versions: every telling has a higher one
+	cut     [2][2]bool // on the way to a host, by path
+	clean   bool       // the network behaves
+	flipped bool       // names in views were damaged
+	mark    uint32     // versions: every telling has a higher one
 	byMark  map[uint32]*instance
 	tally   tally
 }
@@ -34,6 +35,7 @@ type world struct {
 type packet struct {
 	at   int64
 	to   int
+	path int
 	data []byte
 }
 
@@ -87,7 +89,12 @@ func (h *host) boot() {
 	h.node = New(Config{Policy: conntrack.DefaultPolicy(), Rand: w.noise, Name: fmt.Sprint(h.id), MaxFlows: 1000,
 		DigestRound: 400 * time.Millisecond})
 	h.node.mutant = w.mutant
+	if h.peer != nil {
+		w.tally.PathChanges += int(h.peer.stats.PathChanges)
+	}
 	h.peer = h.node.AddPeer("other", w.now)
+	h.peer.AddPath(0, w.now)
+	h.peer.AddPath(1, w.now)
 	h.seen, h.present = map[conntrack.Key]uint32{}, map[conntrack.Key]bool{}
 	h.tokens, h.ops = nil, nil
 	h.unknown = map[conntrack.Key]bool{}
@@ -260,9 +267,10 @@ func (w *world) step(choose func(int, string) int) error {
 			return err
 		}
 	case 13:
-		if w.parted = choose(2, "parted") == 1; w.parted {
+		if w.parted = choose(4, "parted") == 1; w.parted {
 			w.tally.Parted++
 		}
+		w.cut[h.id][choose(2, "path")] = choose(2, "cut") == 1
 	case 14:
 		if choose(4, "restart") == 0 {
 			h.restart(choose(3, "dying"))
@@ -322,38 +330,44 @@ func (w *world) pass(d int64) error {
 // send takes all that a node wants to send and treats it badly.
 func (w *world) send(h *host) {
 	buf := make([]byte, MinPayload)
-	for n := h.peer.Fill(buf, w.now); n > 0; n = h.peer.Fill(buf, w.now) {
-		data, to := slices.Clone(buf[:n]), 1-h.id
-		w.tally.Sent++
-		if w.tape[to] = append(w.tape[to], data); len(w.tape[to]) > 300 {
-			w.tape[to] = w.tape[to][1:]
+	for i, pa := range h.peer.paths {
+		for n := pa.Fill(buf, w.now); n > 0; n = pa.Fill(buf, w.now) {
+			w.carry(h, i, slices.Clone(buf[:n]))
 		}
-		if w.clean {
-			w.air = append(w.air, packet{w.now + ms, to, data})
-			continue
+	}
+}
+
+func (w *world) carry(h *host, path int, data []byte) {
+	to := 1 - h.id
+	w.tally.Sent++
+	if w.tape[to] = append(w.tape[to], data); len(w.tape[to]) > 300 {
+		w.tape[to] = w.tape[to][1:]
+	}
+	if w.clean {
+		w.air = append(w.air, packet{w.now + ms, to, path, data})
+		return
+	}
+	if w.parted || w.cut[to][path] || w.noise.IntN(100) < 15 {
+		w.tally.Dropped++
+		return
+	}
+	copies := 1
+	if w.noise.IntN(100) < 10 {
+		w.tally.Duplicated++
+		copies = 2
+	}
+	for range copies {
+		d := data
+		if w.noise.IntN(100) < 3 {
+			w.tally.Corrupted++
+			d = slices.Clone(data)
+			d[w.noise.IntN(len(d))] ^= 1 << w.noise.IntN(8)
 		}
-		if w.parted || w.noise.IntN(100) < 15 {
-			w.tally.Dropped++
-			continue
+		at := w.now + int64(w.noise.IntN(40))*ms
+		if n := len(w.air); n > 0 && w.air[n-1].to == to && w.air[n-1].at > at {
+			w.tally.Reordered++
 		}
-		copies := 1
-		if w.noise.IntN(100) < 10 {
-			w.tally.Duplicated++
-			copies = 2
-		}
-		for range copies {
-			d := data
-			if w.noise.IntN(100) < 3 {
-				w.tally.Corrupted++
-				d = slices.Clone(data)
-				d[w.noise.IntN(len(d))] ^= 1 << w.noise.IntN(8)
-			}
-			at := w.now + int64(w.noise.IntN(40))*ms
-			if n := len(w.air); n > 0 && w.air[n-1].to == to && w.air[n-1].at > at {
-				w.tally.Reordered++
-			}
-			w.air = append(w.air, packet{at, to, d})
-		}
+		w.air = append(w.air, packet{at, to, path, d})
 	}
 }
 
@@ -369,7 +383,7 @@ func (w *world) deliver() {
 	}
 	w.air = later
 	for _, p := range due {
-		_ = w.hosts[p.to].peer.Receive(p.data, w.now)
+		_ = w.hosts[p.to].peer.paths[p.path].Receive(p.data, w.now)
 	}
 }
 
@@ -381,6 +395,6 @@ func (w *world) replay(to int) {
 	}
 	if len(tape) > 0 {
 		w.tally.Replayed++
-		_ = w.hosts[to].peer.Receive(tape[w.noise.IntN(len(tape))], w.now)
+		_ = w.hosts[to].peer.paths[w.noise.IntN(2)].Receive(tape[w.noise.IntN(len(tape))], w.now)
 	}
 }
