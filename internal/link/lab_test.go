@@ -3,6 +3,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -40,7 +41,9 @@ type side struct {
 	ns   netns.NsHandle
 	addr netip.Addr
 	node *Locked
-	link *Link
+	link *Link   // the first one
+	more []*Link // all of them
+	name string  // the node's; else its address
 	stop func()
 	keys string // its key file
 }
@@ -67,16 +70,22 @@ func newSides(t testing.TB) (a, b *side) {
 		sides[i] = &side{t: t, addr: netip.AddrFrom4([4]byte{192, 168, 255, byte(i + 1)}), ns: newNamespace(t)}
 	}
 	a, b = sides[0], sides[1]
-	a.must(func() error {
-		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "sync0", MTU: 1500}, PeerName: "sync0",
-			PeerNamespace: netlink.NsFd(b.ns), PeerMTU: 1500,
-		})
-	})
+	cable(a, b, "sync0")
 	for _, s := range sides {
 		s.up()
 	}
 	return a, b
+}
+
+// cable joins two sides by a veth pair whose ends have the same name.
+func cable(a, b *side, name string) {
+	a.t.Helper()
+	a.must(func() error {
+		return netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1500}, PeerName: name,
+			PeerNamespace: netlink.NsFd(b.ns), PeerMTU: 1500,
+		})
+	})
 }
 
 func newNamespace(t testing.TB) netns.NsHandle {
@@ -129,24 +138,39 @@ func (s *side) up() {
 // fresh Node: what a start of the daemon does.
 func (s *side) start(peers ...netip.Addr) {
 	s.t.Helper()
+	s.startLinks(Config{Interface: "sync0", Peers: peers})
+}
+
+// startLinks is start with any links.
+func (s *side) startLinks(links ...Config) {
+	s.t.Helper()
 	node := newNode()
-	node.Node = syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: s.addr.String()})
-	l := New(Config{Interface: "sync0", Peers: peers, KeyFile: s.keys}, node)
+	node.Node = syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader,
+		Name: cmp.Or(s.name, s.addr.String()), NetNS: uint64(s.ns)})
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- in(s.ns, func() error { return l.Run(ctx) }) }()
-	select {
-	case <-l.Ready():
-	case err := <-ended:
-		s.t.Fatalf("Run: %v", err)
-	case <-time.After(10 * time.Second):
-		s.t.Fatal("the link is not ready")
+	ended := make(chan error, len(links))
+	s.node, s.more = node, nil
+	for _, c := range links {
+		c.KeyFile = s.keys
+		s.more = append(s.more, New(c, node))
 	}
-	s.node, s.link = node, l
+	for _, l := range s.more {
+		go func() { ended <- in(s.ns, func() error { return l.Run(ctx) }) }()
+		select {
+		case <-l.Ready():
+		case err := <-ended:
+			s.t.Fatalf("Run: %v", err)
+		case <-time.After(10 * time.Second):
+			s.t.Fatal("the link is not ready")
+		}
+	}
+	s.link = s.more[0]
 	s.stop = func() {
 		cancel()
-		if err := <-ended; err != nil {
-			s.t.Errorf("Run: %v", err)
+		for range links {
+			if err := <-ended; err != nil {
+				s.t.Errorf("Run: %v", err)
+			}
 		}
 		s.stop = func() {}
 	}
@@ -181,7 +205,7 @@ func (s *side) tell(from, n int) {
 		s.node.Tell(flow(i), monotonic())
 	}
 	s.node.Unlock()
-	s.link.Wake()
+	s.node.Wake()
 }
 
 func flow(i int) *conntrack.Flow {
