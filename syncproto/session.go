@@ -67,6 +67,11 @@ func (s *session) hello(h *header, m *hello, now int64) error {
 	case s.hasSpare && h.receiver == s.spare:
 		s.pair(h.sender, m, now)
 	case s.paired && h.receiver == s.my && h.sender == s.their:
+		// A recorded one is no sign of life, and its sequence must not stand
+		// for another one that was never stored.
+		if !p.in.fresh(h.seq) {
+			return errReplayed
+		}
 	case s.paired && h.receiver == s.my: // it left our pair
 		s.ask(h.sender, now)
 		return nil
