@@ -106,6 +106,8 @@ func datagrams() map[string][]byte {
 	}
 	out["ack-with-gaps"] = data(in.appendAck(nil)...)
 	out["heartbeat"] = data(appendState(appendControl(nil, recAck, []byte{4, 4}), 3, 2, []byte("blob"))...)
+	out["heartbeat-paths"] = data(appendPath(appendState(appendControl(nil, recAck, []byte{4, 4}), 3, 2, []byte("blob")),
+		&pathRecord{number: 2, heard: 0x8001, payload: 8960})...)
 	out["complete-release"] = data(appendNumber(appendNumber(nil, recRelease, 69999), recComplete, 1000000)...)
 	out["unknown-record"] = data(appendNumber(appendControl(nil, 63, []byte("from the future")), recComplete, 0)...)
 	n := testNode("golden", 1) // two flows in slots 0 and 2, one in 1
@@ -198,6 +200,10 @@ func describeControl(typ byte, b []byte) map[string]any {
 	case recState:
 		v, e, blob, _ := parseState(b)
 		m["version"], m["echo"], m["blob"] = v, e, string(blob)
+	case recPath:
+		var p pathRecord
+		parsePath(b, &p)
+		m["path"], m["heard"], m["payload"] = p.number, p.heard, p.payload
 	case recComplete, recRelease:
 		m["number"] = r.uvarint()
 	case recDigest:

@@ -146,7 +146,8 @@ var errChanged = errors.New("interface was replaced")
 
 // Run opens the socket and carries datagrams until ctx ends. The socket is
 // opened in the network namespace of the thread that calls it. An interface
-// that vanishes later is waited for.
+// that vanishes later is waited for, and so is one that is missing at the start
+// where the Node has other links: a router that lost a card must come up.
 func (l *Link) Run(ctx context.Context) error {
 	if err := l.loadKeys(); err != nil {
 		return err
@@ -157,9 +158,10 @@ func (l *Link) Run(ctx context.Context) error {
 		case err == nil:
 			l.once.Do(func() { close(l.ready) })
 			err = l.carry(ctx, s)
-		case first:
+		case first && len(l.node.links) == 1:
 			return err
 		}
+		l.once.Do(func() { close(l.ready) })
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -224,6 +224,20 @@ func TestFoundOnTwoLinks(t *testing.T) {
 	}
 }
 
+// TestStartsWithoutOneLink: a card that is missing does not keep a node with
+// another link from starting, and is used when it is there.
+func TestStartsWithoutOneLink(t *testing.T) {
+	a, b := newSides(t)
+	links := twoLinks("192.168.255.2", "192.168.254.2")
+	a.startLinks(links...)
+	b.startLinks(Config{Interface: "sync0", Peers: []netip.Addr{a.addr}}, Config{Interface: "sync1", Listen: netip.MustParseAddr("192.168.254.2")})
+	wait(t, 5*time.Second, "joined by the first", func() bool { return bothWays(1, a, b) })
+	cable(a, b, "sync1")
+	a.address("sync1", "192.168.254.1/24")
+	b.address("sync1", "192.168.254.2/24")
+	wait(t, 10*time.Second, "joined by the second", func() bool { return bothWays(2, a, b) })
+}
+
 // TestNamesake: a node of the same name is not listened to, counted and shown.
 func TestNamesake(t *testing.T) {
 	a, b := newSides(t)

@@ -88,8 +88,9 @@ func (l *Link) open() (*socket, error) {
 var errNoAddress = errors.New("it has no address to send from (set listen-address, or give it one)")
 
 // source is the address to send from where none is configured: of the family of
-// what we send to, and where that is not known IPv4 before IPv6; link-local for
-// a link-local peer, else another one if there is one.
+// what we send to, of link scope only if that is; where it is not known, IPv4
+// before IPv6. An address of link scope that nobody asked for is not taken: the
+// other node may have IPv4, and then the two do not meet.
 func (l *Link) source(ifi *net.Interface) (netip.Addr, error) {
 	addrs, err := ifi.Addrs()
 	if err != nil {
@@ -125,8 +126,10 @@ func suits(ip, to netip.Addr) int {
 		return 3
 	case ip.IsLinkLocalUnicast() == (to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast()):
 		return 2
+	case to.IsValid():
+		return 1
 	}
-	return 1
+	return 0
 }
 
 func (s *socket) bind(device string) (fd int, err error) {

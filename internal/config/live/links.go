@@ -64,11 +64,14 @@ func (m *machine) hasFamily(iface string, v4 bool) bool {
 }
 
 // speaks says whether a link can be spoken on without a listen-address: by an
-// address of the peer's family, and when peers are to be found, by IPv4 or by
-// an IPv6 address that somebody gave.
+// address of the peer's or the group's family; else by IPv4, or by an IPv6
+// address that somebody gave.
 func (m *machine) speaks(l config.Link) bool {
-	if len(l.Peer) > 0 {
+	switch {
+	case len(l.Peer) > 0:
 		return m.hasFamily(l.Interface, l.Peer[0].Is4())
+	case l.Group.IsValid():
+		return m.hasFamily(l.Interface, l.Group.Is4())
 	}
 	return slices.ContainsFunc(m.addrs[l.Interface], func(p netip.Prefix) bool { return !p.Addr().IsLinkLocalUnicast() || p.Addr().Is4() })
 }
@@ -137,9 +140,23 @@ func (a *asker) group(m *machine, g *config.Group) {
 	}
 }
 
+// otherLink names another sync link whose interface is there.
+func (a *asker) otherLink(m *machine, l config.Link) string {
+	for _, o := range a.cfg.Sync.Links {
+		if o.Interface != l.Interface && m.links[o.Interface] != nil {
+			return o.Interface
+		}
+	}
+	return ""
+}
+
 func (a *asker) link(m *machine, l config.Link) {
 	at := func(key ...string) string {
 		return a.cfg.Where(append([]string{"conntrack-sync", "interface", l.Interface}, key...)...)
+	}
+	if other := a.otherLink(m, l); m.links[l.Interface] == nil && other != "" {
+		a.warn(fmt.Sprintf("%s: %q: no such interface on this machine: tandem starts without it and waits for it, since %s is there", at(), l.Interface, other))
+		return
 	}
 	if !a.exists(m, l.Interface, at()) {
 		return
