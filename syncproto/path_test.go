@@ -367,3 +367,33 @@ func TestWho(t *testing.T) {
 		t.Error("listening alone made a peer")
 	}
 }
+
+// TestReplayedHelloIsNotHeard: a hello of the living pair, played again while
+// the peer is silent, keeps neither the path nor the peer alive.
+func TestReplayedHelloIsNotHeard(t *testing.T) {
+	w := ethernet()
+	var old [][]byte
+	w.filter = func(b []byte) []byte {
+		if b[3] == typeHello {
+			old = append(old, append([]byte(nil), b...))
+		}
+		return b
+	}
+	w.join(t, 1)
+	w.cut[0], w.cut[1] = [2]bool{true, true}, [2]bool{true, true}
+	for range 400 {
+		for _, b := range old {
+			_ = w.ab.paths[0].Receive(b, w.now)
+			_ = w.ba.paths[0].Receive(b, w.now)
+		}
+		w.run(time.Millisecond)
+	}
+	if w.ab.Up() || w.ba.Up() || w.ab.paths[0].hearing || w.ba.paths[0].hearing {
+		t.Error("old hellos keep a silent peer alive")
+	}
+	w.cut[0] = [2]bool{}
+	w.run(100 * time.Millisecond)
+	if !w.ab.Up() || !w.ba.Up() || w.ab.Stats().Sessions != 1 {
+		t.Errorf("after it: %+v", w.ab.Stats())
+	}
+}

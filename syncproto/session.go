@@ -21,7 +21,7 @@ type session struct {
 	spare      Session
 	hasSpare   bool
 	due        int64   // when hello is to be said
-	next       int64   // not before: answers are few, whatever is asked
+	next       int64   // not before: hellos are few, whatever is asked
 	answer     Session // whom to answer, if answering
 	answering  bool
 	renewUntil int64 // we asked for a new pair
@@ -132,6 +132,7 @@ func (s *session) strange(h *header, now int64) {
 // header gives the header of the hello that is due, and when to say the next.
 func (s *session) header(now int64, h *header) (flags uint8) {
 	h.kind = typeHello
+	s.next = now + answerEvery
 	if s.paired && !s.confirmed && now-s.since > 10*helloEvery {
 		s.paired = false // the peer's half of this pair is gone
 	}
@@ -139,7 +140,6 @@ func (s *session) header(now int64, h *header) (flags uint8) {
 	case s.answering:
 		h.sender, h.receiver = s.drawSpare(), s.answer
 		s.answering = false
-		s.next = now + answerEvery
 		s.due = forever
 		if !s.confirmed {
 			s.due = now + pairEvery

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"crypto/rand"
 	"net/netip"
 	"sync"
 	"time"
@@ -106,13 +107,8 @@ func (s *side) marks(last uint32) bool {
 }
 
 func newNamed(name string) *syncproto.Node {
-	return syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: zero{}, Name: name})
+	return syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: name})
 }
-
-// zero is no randomness.
-type zero struct{}
-
-func (zero) Read(b []byte) (int, error) { return len(b), nil }
 
 // sendAs sends a datagram as a node at src would.
 func (s *side) sendAs(src, to netip.Addr, payload []byte) {

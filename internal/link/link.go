@@ -74,10 +74,11 @@ type Link struct {
 	armed atomic.Int64 // when the sender wakes by itself
 	used  atomic.Bool  // a peer's path in use is on this link
 
-	// When everybody is called next, and until when often; the Node's lock.
-	nextCall, eager int64
-	ready           chan struct{}
-	once            sync.Once
+	// When everybody is called next, until when often, and when a station may be
+	// given up for another one; the Node's lock.
+	nextCall, eager, nextEvict int64
+	ready                      chan struct{}
+	once                       sync.Once
 
 	keys    keyFile
 	secrets atomic.Pointer[[]Secret] // nil: datagrams are not sealed

@@ -29,6 +29,7 @@ type station struct {
 
 	heardCall int64 // when it called last
 	called    int64 // when we did
+	bound     int64 // when it got its peer
 	owes      bool  // it asked for a call
 	eager     int64 // calls are frequent until then
 }
@@ -39,9 +40,10 @@ func (l *Link) addStation(a netip.Addr, given bool, now int64) *station {
 	all := slices.Clone(l.stations())
 	if !given && len(all) >= maxFound {
 		i := oldestCaller(all)
-		if i < 0 {
+		if i < 0 || now < l.nextEvict {
 			return nil
 		}
+		l.nextEvict = now + int64(callEvery)
 		all[i].leave(now)
 		all = slices.Delete(all, i, i+1)
 	}
@@ -107,7 +109,7 @@ func (l *Link) introduced(a netip.Addr, who *syncproto.Who, now int64) *station 
 	if name == "" {
 		name = a.String()
 	}
-	if st.peer == nil || st.peer.Name() != name && !st.hearing() {
+	if st.peer == nil || st.peer.Name() != name && !st.hearing() && now >= st.bound+int64(callEvery) {
 		l.bind(st, name, now)
 	}
 	if who.Call {
@@ -127,9 +129,9 @@ func (l *Link) bind(st *station, name string, now int64) {
 		return
 	}
 	if pa := p.AddPath(l.order, now); pa != nil {
-		st.peer, st.path = p, pa
+		st.peer, st.path, st.bound = p, pa, now
 		st.eager = now + int64(eagerFor) // whoever told its name may not know ours
-		l.cfg.Log.Info("found a peer", "peer", name, "interface", l.cfg.Interface, "address", st.addr)
+		l.cfg.Log.Debug("found a path", "peer", name, "interface", l.cfg.Interface, "address", st.addr)
 	}
 }
 
