@@ -18,6 +18,7 @@ type modelNode struct {
 	fence     bool
 	said      State
 	stopped   bool
+	fault     bool // its election is in Initialize
 	outcomes  []Action
 }
 
@@ -81,6 +82,7 @@ func (w *model) carryOut(i int, a Action) {
 		w.after(w.delay("election"), i, Event{Kind: EvPromoting, Cause: "handed-over"})
 	case ActHandOver:
 		w.after(w.delay("election"), i, Event{Kind: EvDemoting, Cause: "handed-over"})
+		w.after(361*time.Millisecond, i, Event{Kind: EvPromoting, Cause: "timeout"}) // if nobody came
 	case ActStopElection:
 		n.stopped = true
 		if n.m.Active() {
@@ -118,6 +120,9 @@ func (w *model) run(until int64) {
 		case to == -2:
 			p := w.queue[0]
 			w.queue = w.queue[1:]
+			if w.void(&p) {
+				continue
+			}
 			if p.ev.Kind == EvPeerState {
 				p.ev.State = w.node[1-p.to].said // the newest word
 			}
@@ -127,6 +132,39 @@ func (w *model) run(until int64) {
 		}
 	}
 	w.t.Fatalf("no rest after 10000 events: a deadline lies in the past for ever")
+}
+
+// void says that the election does not say this: it has moved on meanwhile.
+func (w *model) void(p *pending) bool {
+	switch p.ev.Kind {
+	case EvPromoting:
+		return !w.elects(p.to, p.ev.Cause)
+	case EvAddressesOut:
+		return w.node[p.to].m.Active()
+	case EvAddressesIn:
+		return !w.node[p.to].m.Active()
+	}
+	return false
+}
+
+// elects says whether an election makes a node Active: not in fault, and by its
+// timers only where nobody is.
+func (w *model) elects(i int, cause string) bool {
+	if cause == "handed-over" {
+		return !w.node[i].fault
+	}
+	return !w.node[i].fault && !w.node[0].m.Active() && !w.node[1].m.Active()
+}
+
+// fail brings a node into fault; an Active says priority 0.
+func (w *model) fail(i int) {
+	n := w.node[i]
+	n.fault = true
+	w.step(i, Event{Kind: EvFault, On: true})
+	if n.m.Active() {
+		w.step(i, Event{Kind: EvDemoting, Cause: "interface-down"})
+		w.after(200*time.Millisecond, 1-i, Event{Kind: EvPromoting, Cause: "priority-zero"})
+	}
 }
 
 func (w *model) holders() (n int) {
@@ -169,6 +207,16 @@ const (
 
 // change makes node to the Active, and returns when the pair is at rest.
 func (w *model) change(how, to int) {
+	w.begin(how, to)
+	for range rapid.IntRange(0, 4).Draw(w.t, "times own flows are not drained") {
+		w.after(w.delay("dirty"), 1-to, Event{Kind: EvDrained})
+		w.after(5*time.Millisecond+w.delay("drained"), 1-to, Event{Kind: EvDrained, On: true})
+	}
+	w.run(w.now + int64(10*time.Second))
+}
+
+// begin only asks for it.
+func (w *model) begin(how, to int) {
 	switch how {
 	case byStop:
 		w.step(1-to, Event{Kind: EvStop})
@@ -179,11 +227,6 @@ func (w *model) change(how, to int) {
 	case byOrderHere:
 		w.step(to, Event{Kind: EvSwitchover, Order: 1, Name: modelNames[to]})
 	}
-	for range rapid.IntRange(0, 4).Draw(w.t, "times own flows are not drained") {
-		w.after(w.delay("dirty"), 1-to, Event{Kind: EvDrained})
-		w.after(5*time.Millisecond+w.delay("drained"), 1-to, Event{Kind: EvDrained, On: true})
-	}
-	w.run(w.now + int64(10*time.Second))
 }
 
 // settled: node to is Active, alone, with the fence down, and nothing goes on.
@@ -240,14 +283,7 @@ func (w *model) succeeded(at int) {
 func TestHandOverBreaks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newModel(t)
-		switch rapid.IntRange(byPreemption, byOrderHere).Draw(t, "how") {
-		case byPreemption:
-			w.step(1, Event{Kind: EvPreemptDue, On: true})
-		case byOrderThere:
-			w.step(0, Event{Kind: EvSwitchover, Order: 1})
-		case byOrderHere:
-			w.step(1, Event{Kind: EvSwitchover, Order: 1})
-		}
+		w.begin(rapid.IntRange(byPreemption, byOrderHere).Draw(t, "how"), 1)
 		w.run(w.now + int64(rapid.IntRange(0, 40_000).Draw(t, "us until it breaks"))*1000)
 		left := rapid.IntRange(0, 1).Draw(t, "who is left")
 		w.step(left, Event{Kind: EvPeerDown, Peer: 1})
@@ -264,6 +300,25 @@ func TestHandOverBreaks(t *testing.T) {
 		}
 		if w.node[left].addresses != (m.stage == stageActive) {
 			t.Fatalf("node %d: stage %d, addresses %v", left, m.stage, w.node[left].addresses)
+		}
+	})
+}
+
+// TestHandOverMeetsFault: an interface of the taker goes down at any moment of a
+// planned change. The giver has the role in the end, and every order its answer.
+func TestHandOverMeetsFault(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newModel(t)
+		w.begin(rapid.IntRange(byPreemption, byOrderHere).Draw(t, "how"), 1)
+		w.run(w.now + int64(rapid.IntRange(0, 60_000).Draw(t, "us until the fault"))*1000)
+		w.fail(1)
+		w.run(w.now + int64(20*time.Second))
+		a, b := w.node[0], w.node[1]
+		if a.m.stage != stageActive || !a.addresses || a.fence || b.m.stage != stageBackup || b.addresses {
+			t.Fatalf("at rest: node 0 %+v, node 1 %+v", a.m, b.m)
+		}
+		if a.m.wish.on() || b.m.wish.on() || len(a.outcomes) > 1 || len(b.outcomes) > 1 {
+			t.Fatalf("orders wait, or were answered twice: %+v, %+v", a.outcomes, b.outcomes)
 		}
 	})
 }

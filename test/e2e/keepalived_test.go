@@ -63,15 +63,21 @@ func keepalived(t *testing.T, p *drill.Pair, r *netlab.Router) *netlab.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := func(name, text string) string { return write(t, filepath.Join(p.Dir, r.Name+"-"+name), text) }
+	file := func(name string, mode os.FileMode, text string) string {
+		path := filepath.Join(p.Dir, r.Name+"-"+name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	bin := filepath.Join(p.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	_ = os.Symlink(tandem, filepath.Join(bin, "tandem"))
-	notify := file("notify", fmt.Sprintf("#!/bin/sh\nPATH=%s:$PATH TANDEM_SOCKET=%s exec %s \"$@\" 2>>%s\n", bin, socket(p, r), script,
+	notify := file("notify", 0o755, fmt.Sprintf("#!/bin/sh\nPATH=%s:$PATH TANDEM_SOCKET=%s exec %s \"$@\" 2>>%s\n", bin, socket(p, r), script,
 		filepath.Join(p.Dir, r.Name+"-notify.log")))
-	conf := file("keepalived.conf", fmt.Sprintf(keepalivedConf, 100*(3-r.Index), netlab.LANVIP, netlab.WANVIP, notify))
+	conf := file("keepalived.conf", 0o644, fmt.Sprintf(keepalivedConf, 100*(3-r.Index), netlab.LANVIP, netlab.WANVIP, notify))
 	pid := filepath.Join(p.Dir, r.Name+"-keepalived")
 	proc, err := r.NS.Start(nil, "keepalived", "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", conf, "--pid", pid+".pid", "--vrrp_pid", pid+"-vrrp.pid")
 	if err != nil {
@@ -85,14 +91,6 @@ func keepalived(t *testing.T, p *drill.Pair, r *netlab.Router) *netlab.Process {
 		_ = proc.Stop(syscall.SIGTERM, 5*time.Second)
 	})
 	return proc
-}
-
-func write(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // Debian's keepalived elects, tandem copies: what a site gains that replaces
