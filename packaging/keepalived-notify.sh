@@ -7,6 +7,7 @@
 #
 #   global_defs {
 #       script_user root
+#       enable_script_security
 #   }
 #   vrrp_sync_group MAIN {
 #       group {

@@ -36,7 +36,9 @@ vrrp_instance LAN {
     virtual_router_id 10
     priority %[1]d
     advert_int 0.1
-    virtual_ipaddress { %[2]s dev eth0 }
+    virtual_ipaddress {
+        %[2]s dev eth0
+    }
 }
 vrrp_instance WAN {
     state BACKUP
@@ -44,7 +46,9 @@ vrrp_instance WAN {
     virtual_router_id 20
     priority %[1]d
     advert_int 0.1
-    virtual_ipaddress { %[3]s dev eth1 }
+    virtual_ipaddress {
+        %[3]s dev eth1
+    }
 }
 vrrp_sync_group MAIN {
     group {
