@@ -29,6 +29,9 @@ func vrrpCommand() *cli.Command {
 					return err
 				}
 				return show(ctx, groups, func(w io.Writer) {
+					if len(groups) == 0 {
+						fmt.Fprintln(w, "No group is configured: another program elects (failover-mechanism.external).")
+					}
 					writeGroups(w, groups, time.Now())
 					for i := range groups {
 						writeGroup(w, &groups[i], time.Now())

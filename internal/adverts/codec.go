@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/tandem-ha/tandem/vrrp"
 )
 
 // The messages between the daemon and its child, one per SOCK_SEQPACKET
@@ -163,6 +165,9 @@ func (h *hello) parse(b []byte) error {
 	}
 	if b[28] > 1 || b[29] > 1 {
 		return fmt.Errorf("%w: hello with a flag above 1", errMessage)
+	}
+	if b[30] > uint8(vrrp.SecondPathHold) {
+		return fmt.Errorf("%w: second path %d is unknown", errMessage, b[30])
 	}
 	*h = hello{
 		Protocol:       binary.BigEndian.Uint16(b),

@@ -52,6 +52,15 @@ func TestCodecRefusals(t *testing.T) {
 			t.Errorf("message %s: accepted", name)
 		}
 	}
+	var h hello
+	for name, b := range map[string][]byte{"short": (&hello{}).append(nil)[:helloSize-1], "flag": (&hello{}).append(nil), "second path": (&hello{SecondPath: 3}).append(nil)} {
+		if name == "flag" {
+			b[28] = 2
+		}
+		if h.parse(b) == nil {
+			t.Errorf("hello %s: accepted", name)
+		}
+	}
 	raw := wireGroup(groups(200, 10*ms)[0]).appendTo()
 	for n := range raw {
 		var g group
