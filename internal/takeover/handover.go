@@ -106,6 +106,7 @@ func (m *Machine) give(now int64) {
 	case PhaseGo:
 		p := m.peers[h.peer]
 		if m.stage == stageYielding && !m.released && p.state.Role == RoleActive && p.state.Phase == PhaseTaken {
+			m.outranked = true // a third node must not take the role for free
 			m.release()
 		}
 		if m.stage == stageBackup && m.drained {

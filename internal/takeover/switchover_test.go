@@ -119,7 +119,7 @@ func TestSwitchover(t *testing.T) {
 		{2, says(wantState), "say Active drained complete=true"},
 		{3, says(at(PhaseCommitted)), "hand over,say Active go complete=true"},
 		{4, Event{Kind: EvDemoting, Cause: "handed-over"}, "note yield: handed-over,say Backup go complete=true"},
-		{5, says(taken), yieldWords + ",released"},
+		{5, says(taken), yieldWords + ",released,say Backup go complete=true"},
 		{6, Event{Kind: EvAddressesOut}, "forget,say Backup done complete=true"}}
 	done := step{7, says(whole), "note switchover: r2 is Active,done r2 is Active,drop released,say Backup none complete=true"}
 	held := append(append(append(atRest(true, readyBackup), step{1, ask("", false), asked}), given...), done)
