@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package takeover
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
+
+// world is everything around a runner: it writes down what it is told.
+type world struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (w *world) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, fmt.Sprintf(format, args...))
+}
+
+func (w *world) Fenced(string)         { w.say("fenced") }
+func (w *world) Released(string)       { w.say("released") }
+func (w *world) TakeOver(string)       { w.say("take over") }
+func (w *world) HandOver(string)       { w.say("hand over") }
+func (w *world) Announce(string)       { w.say("announce") }
+func (w *world) Stop()                 { w.say("stop") }
+func (w *world) Up(d time.Duration)    { w.say("fence up %v", d) }
+func (w *world) Renew(d time.Duration) { w.say("fence renew %v", d) }
+func (w *world) Down()                 { w.say("fence down") }
+func (w *world) SetActive(on bool)     { w.say("active %t", on) }
+func (w *world) SetState(s State)      {}
+func (w *world) Release()              { w.say("release") }
+func (w *world) Forget()               { w.say("forget") }
+func (w *world) Reclaim(PeerID)        { w.say("reclaim") }
+func (w *world) DropReleased()         { w.say("drop released") }
+
+// slowKernel takes 10 ms for a batch.
+type slowKernel struct{}
+
+func (slowKernel) Apply([]conntrack.Op) error  { time.Sleep(10 * time.Millisecond); return nil }
+func (slowKernel) Delete(*conntrack.Key) error { return nil }
+
+// running is a runner in a bubble of synctest, with 700 flows to commit.
+func running(t *testing.T, external bool) (*Runner, *world, context.Context) {
+	w := &world{}
+	began := time.Now()
+	r := NewRunner(Config{Name: "r1", External: external, Epoch: fixedEpoch, Now: func() int64 { return int64(time.Hour + time.Since(began)) },
+		Election: w, Fence: w, Replica: w, Note: func(string) {}, Log: slog.New(slog.DiscardHandler)})
+	c := NewCommitter(&listViews{todo: make([]conntrack.Op, 700)}, slowKernel{}, false, 0, r.Post)
+	r.SetCommitter(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = r.Run(ctx) })
+	wg.Go(func() { _ = c.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return r, w, ctx
+}
+
+func steps(out Outcome) string {
+	var names []string
+	for _, s := range out.Steps {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+// Another election's words return when they are carried out, and not before.
+func TestOrdersOfAnotherElection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w, ctx := running(t, true)
+		began := time.Now()
+		out, err := r.Takeover(ctx, "keepalived")
+		if err != nil || out.Active != "r1" || out.Already || steps(out) != "fence up,fence down" {
+			t.Errorf("takeover: %+v, %v", out, err)
+		}
+		if took := time.Since(began); took < 30*time.Millisecond {
+			t.Errorf("it returned after %v: three batches take 30 ms", took)
+		}
+		down, up := slices.Index(w.said, "fence down"), slices.Index(w.said, "fence up 500ms")
+		if up != 0 || down < up || slices.Contains(w.said, "take over") {
+			t.Errorf("done: %v", w.said)
+		}
+		if out, err = r.Takeover(ctx, "keepalived"); err != nil || !out.Already {
+			t.Errorf("again: %+v, %v", out, err)
+		}
+		out, err = r.Yield(ctx, "keepalived")
+		if err != nil || out.Already || steps(out) != "released" || !slices.Contains(w.said, "release") {
+			t.Errorf("yield: %+v, %v; done: %v", out, err, w.said)
+		}
+		if st := r.Status(); st.Role != "Backup" || len(st.Records) != 1 || st.Records[0].Cause != "keepalived" || st.Records[0].FenceDown == 0 {
+			t.Errorf("status: %+v", st)
+		}
+	})
+}
+
+// A yield that comes while a takeover commits is carried out at once, and who
+// asked for the takeover is told.
+func TestYieldOvertakesTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, ctx := running(t, true)
+		first := make(chan error, 1)
+		go func() {
+			_, err := r.Takeover(ctx, "MASTER")
+			first <- err
+		}()
+		time.Sleep(15 * time.Millisecond)
+		if out, err := r.Yield(ctx, "BACKUP"); err != nil || out.Already {
+			t.Errorf("yield: %+v, %v", out, err)
+		}
+		if err := <-first; err == nil || err.Error() != "the role was lost meanwhile: BACKUP" {
+			t.Errorf("the takeover says %v", err)
+		}
+	})
+}
+
+func TestOrderThatNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _, ctx := running(t, false)
+		r.Post(Event{Kind: EvPeerUp, Peer: 1, Name: "r2"})
+		r.Post(Event{Kind: EvView, Peer: 1, On: true})
+		r.Post(Event{Kind: EvPeerState, Peer: 1, State: readyActive})
+		gone, leave := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer leave()
+		if _, err := r.Switchover(gone, "", false); err == nil {
+			t.Error("a switchover that nobody answers succeeded")
+		}
+		// It goes on, and ends by itself.
+		if _, err := r.Switchover(ctx, "", false); err == nil || !strings.Contains(err.Error(), "another change of role is under way") {
+			t.Errorf("a second one meanwhile: %v", err)
+		}
+		time.Sleep(3 * time.Second)
+		if _, err := r.Switchover(ctx, "r1", false); err == nil || !strings.Contains(err.Error(), "r2 did not say within 2s") {
+			t.Errorf("a third one afterwards: %v", err)
+		}
+	})
+}
