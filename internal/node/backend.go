@@ -209,11 +209,15 @@ func timeline(set string, rs takeover.Status) *control.Timeline {
 		return nil
 	}
 	r := rs.Records[len(rs.Records)-1]
+	first := "advert out"
+	if set == externalSet {
+		first = "told"
+	}
 	t := &control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows)}
 	for _, s := range []struct {
 		name string
 		at   int64
-	}{{"advert out", r.Decided}, {"fence up", r.FenceUp}, {"addresses in", r.AddressesIn}, {"committed", r.Committed}, {"fence down", r.FenceDown}} {
+	}{{first, r.Decided}, {"fence up", r.FenceUp}, {"addresses in", r.AddressesIn}, {"committed", r.Committed}, {"fence down", r.FenceDown}} {
 		if s.at != 0 {
 			t.Steps = append(t.Steps, control.Step{Name: s.name, AtMS: ms(time.Duration(s.at - r.Decided))})
 		}

@@ -132,7 +132,7 @@ func (x *external) Run(ctx context.Context) error {
 	if x.here() {
 		const why = "the addresses were here when tandem started"
 		x.foreign(control.RoleActive, why)
-		if _, err := x.runner.Takeover(ctx, why); err != nil {
+		if _, err := x.runner.Resume(ctx, why); err != nil {
 			x.log.Warn("takeover", "reason", why, "error", err)
 		}
 	}

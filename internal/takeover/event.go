@@ -30,7 +30,7 @@ const (
 	EvFault                           // the election waits in Initialize, or no longer: On
 	EvSending                         // our adverts leave on every interface, or not: On
 	EvSwitchover                      // an operator asks for one: Order, Name of who is to be Active ("": anybody), On: with force
-	EvTakeover                        // another election made us Active, its addresses are in: Order, Cause
+	EvTakeover                        // another election made us Active, its addresses are in: Order, Cause; On: they were here all along
 	EvYield                           // another election took Active from us, its addresses are out: Order, Cause
 	EvForeignAddress                  // another election's address appeared here
 	EvTick                            // time has passed

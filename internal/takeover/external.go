@@ -12,11 +12,37 @@ func (m *Machine) foreignTakeover(now int64, ev Event) {
 	case m.stage == stageActive:
 		m.answer(ev.Order, Action{On: true, Already: true, Active: m.name, Note: m.name + " is Active already"})
 		return
+	case ev.On:
+		m.resume(ev.Cause)
+		m.answer(ev.Order, Action{On: true, Active: m.name, Note: m.name + " is Active"})
+		return
 	case !m.Active():
-		m.fail("overtaken: " + ev.Cause)
 		m.promote(now, ev.Cause)
 	}
 	m.wish.orders = append(m.wish.orders, ev.Order)
+}
+
+// resume is a takeover of a process that starts where the addresses have been
+// all along: this kernel table is the truth, nothing of a peer displaces what
+// is in it, and there is nothing to fence.
+func (m *Machine) resume(cause string) {
+	m.nextTerm()
+	m.knowTerms()
+	m.released = false
+	m.do(Action{Kind: ActSetActive, On: true})
+	m.note("takeover: " + cause)
+	m.activate()
+}
+
+// depart is a clean stop where another election leaves the addresses here: the
+// router goes on, so no fence.
+func (m *Machine) depart() {
+	m.stage, m.released = stageBackup, true
+	m.note("yield: stopped by the operator")
+	m.fail(m.name + " is stopping")
+	m.do(Action{Kind: ActRelease})
+	m.do(Action{Kind: ActSetActive, On: false})
+	m.do(Action{Kind: ActFenceDown})
 }
 
 // foreignYield is `tandem yield`: answered when the release is out.

@@ -348,7 +348,7 @@ func (m *Machine) settleStop() {
 		return // handed over first
 	}
 	if m.external && m.Active() {
-		m.demote(0, "stopped by the operator")
+		m.depart()
 	}
 	m.stopped = true
 	m.do(Action{Kind: ActStopElection})

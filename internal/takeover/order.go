@@ -39,6 +39,11 @@ func (r *Runner) Takeover(ctx context.Context, cause string) (Outcome, error) {
 	return r.command(ctx, Event{Kind: EvTakeover, Cause: cause})
 }
 
+// Resume is Takeover where the addresses were when this process started.
+func (r *Runner) Resume(ctx context.Context, cause string) (Outcome, error) {
+	return r.command(ctx, Event{Kind: EvTakeover, Cause: cause, On: true})
+}
+
 // Yield returns when the release is out.
 func (r *Runner) Yield(ctx context.Context, cause string) (Outcome, error) {
 	return r.command(ctx, Event{Kind: EvYield, Cause: cause})
