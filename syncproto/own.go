@@ -375,18 +375,5 @@ func (n *Node) Own(fn func(f *conntrack.Flow, owner bool) bool) {
 // places from position from on (first 0), and gives the next position, 0 after
 // the last. A flow that comes or goes between two calls may be missed.
 func (n *Node) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32) {
-	var k conntrack.Key
-	for kind, base := range [kinds]uint32{kind6: n.own.tabs[kind4].size} {
-		t := &n.own.tabs[kind]
-		for ; from >= base && from-base < t.size; from++ {
-			if max--; max < 0 {
-				return from
-			}
-			if i := from - base; t.at(i).has(flagUsed) {
-				t.key(i<<1, &k)
-				fn(&k)
-			}
-		}
-	}
-	return 0
+	return keysOf(&n.own.tabs, from, max, 0, fn)
 }

@@ -28,6 +28,7 @@ func flowCommand() *cli.Command {
 				Usage: "list flows, with those that no copy can save and what to do about it",
 				Flags: []cli.Flag{
 					socketFlag,
+					&cli.StringFlag{Name: "source", Usage: "of `SOURCE`: kernel, own (--own) or view (--view)", DefaultText: "kernel"},
 					&cli.BoolFlag{Name: "own", DisableDefaultText: true, Usage: "what this node replicates, not the kernel table"},
 					&cli.BoolFlag{Name: "view", DisableDefaultText: true, Usage: "the copy of the peers' flows, not the kernel table"},
 					&cli.StringFlag{Name: "peer", Usage: "with --view: of the peer `NAME` only"},
@@ -45,6 +46,7 @@ func flowCommand() *cli.Command {
 				Flags:  []cli.Flag{socketFlag},
 				Action: countFlows,
 			},
+			diffCommand(),
 		},
 	}
 }
@@ -54,10 +56,13 @@ func flowQuery(ctx *cli.Context) (control.FlowQuery, error) {
 		Source: control.SourceKernel, Peer: ctx.String("peer"), Protocol: ctx.String("protocol"), Address: ctx.String("address"),
 		State: ctx.String("state"), Stranded: ctx.Bool("stranded"), Limit: ctx.Int("limit"),
 	}
-	own, view := ctx.Bool("own"), ctx.Bool("view") || q.Peer != ""
+	source := ctx.String("source")
+	own, view := ctx.Bool("own") || source == control.SourceOwn, ctx.Bool("view") || q.Peer != "" || source == control.SourceView
 	switch {
-	case own && view:
+	case own && view || (own || view) && source == control.SourceKernel:
 		return q, usageError{"--own and --view exclude each other"}
+	case source != "" && source != control.SourceKernel && source != control.SourceOwn && source != control.SourceView:
+		return q, usageError{fmt.Sprintf("source %q: must be kernel, own or view", source)}
 	case own:
 		q.Source = control.SourceOwn
 	case view:

@@ -73,8 +73,10 @@ Usage: tandem OBJECT COMMAND [OPTION...]
 What happened, and is all well? These ask the daemon that runs here:
   status            who is Active, since when and why, and what is wrong: look here first
   vrrp show         the election: roles, priorities, adverts, errors
-  sync show|key     the copy: links, peers, what each side lacks; key new: draw a key for the link
-  flow list|count   connections: the kernel table, own ones, the copy; those that no copy can save
+  sync show|peers|statistics|resync|key
+                    the copy: links, peers, what each side lacks; resync: all again; key new: draw a key for the link
+  flow list|count|diff
+                    connections: the kernel table, own ones, the copy; those that no copy can save; what differs
   event watch       what changes, as it changes; --history: what did
 
 Change who is Active, without loss (root):

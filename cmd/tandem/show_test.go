@@ -26,6 +26,7 @@ type canned struct {
 	Picture control.Status    `json:"status"`
 	List    []control.Flow    `json:"flows"`
 	Count   control.FlowCount `json:"count"`
+	Diff    control.FlowDiff  `json:"diff"`
 	Past    []event.Event     `json:"events"`
 	stream  *event.Stream
 
@@ -45,6 +46,14 @@ func (c *canned) Flows(_ control.FlowQuery, yield func(*control.Flow) bool) erro
 	}
 	return nil
 }
+
+func (c *canned) Resync(peer string) ([]string, error) {
+	if peer == "" {
+		peer = "r2"
+	}
+	return []string{peer}, nil
+}
+func (c *canned) FlowDiff(context.Context) (control.FlowDiff, error) { return c.Diff, nil }
 
 func loadCanned(t *testing.T, path string) *canned {
 	t.Helper()
@@ -99,6 +108,12 @@ func TestShow(t *testing.T) {
 				section(&b, "sync show")
 				writePeers(&b, c.Picture.Sync, c.Picture.Now, nil)
 				writeSyncCounters(&b, c.Picture.Sync)
+				section(&b, "sync statistics")
+				writeStatistics(&b, c.Picture.Sync)
+			}
+			if c.Diff.Kernel > 0 {
+				section(&b, "flow diff")
+				writeDiff(&b, &c.Diff)
 			}
 			socket := startDaemon(t, c)
 			for _, command := range []string{"flow list", "flow count", "event watch --history"} {
@@ -171,6 +186,10 @@ func TestJSON(t *testing.T) {
 		{[]string{"-j", "sync", "show"}, &c.Picture.Sync, new(*control.SyncStatus)},
 		{[]string{"flow", "list", "-j"}, &c.List, new([]control.Flow)},
 		{[]string{"flow", "count", "-j"}, &c.Count, new(control.FlowCount)},
+		{[]string{"flow", "list", "--source", "own", "-j"}, &c.List, new([]control.Flow)},
+		{[]string{"sync", "peers", "-j"}, &c.Picture.Sync.Peers, new([]control.SyncPeer)},
+		{[]string{"sync", "statistics", "-j"}, &map[string]control.SyncCounters{"r2": c.Picture.Sync.Peers[0].Counters}, new(map[string]control.SyncCounters)},
+		{[]string{"sync", "resync", "-j"}, &[]string{"r2"}, new([]string)},
 	} {
 		out := ask(t, socket, tt.args...)
 		if err := json.Unmarshal([]byte(out), tt.into); err != nil {

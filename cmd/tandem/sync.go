@@ -36,8 +36,100 @@ func syncCommand() *cli.Command {
 					writeSyncCounters(w, s)
 				})
 			},
-		}, keyCommand()},
+		}, peersCommand(), statisticsCommand(), resyncCommand(), keyCommand()},
 	}
+}
+
+// askSync asks for replication and prints it.
+func askSync(ctx *cli.Context, part func(s *control.SyncStatus) any, text func(w io.Writer, s *control.SyncStatus)) error {
+	s, err := client(ctx).Sync(ctx.Context)
+	if err != nil {
+		return err
+	}
+	if s == nil {
+		return show(ctx, nil, func(w io.Writer) { fmt.Fprintln(w, "Nothing is replicated: [conntrack-sync] is not configured.") })
+	}
+	return show(ctx, part(s), func(w io.Writer) { text(w, s) })
+}
+
+func peersCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "peers",
+		Usage: "show peers, and what each side lacks",
+		Flags: []cli.Flag{socketFlag},
+		Action: func(ctx *cli.Context) error {
+			return askSync(ctx, func(s *control.SyncStatus) any { return s.Peers },
+				func(w io.Writer, s *control.SyncStatus) { writePeers(w, s, time.Now(), nil) })
+		},
+	}
+}
+
+func statisticsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "statistics",
+		Usage: "show what was exchanged with each peer, and what was repaired",
+		Flags: []cli.Flag{socketFlag},
+		Action: func(ctx *cli.Context) error {
+			return askSync(ctx, func(s *control.SyncStatus) any {
+				out := map[string]control.SyncCounters{}
+				for i := range s.Peers {
+					out[s.Peers[i].Name] = s.Peers[i].Counters
+				}
+				return out
+			}, writeStatistics)
+		},
+	}
+}
+
+func resyncCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "resync",
+		Usage:     "exchange everything with a peer (or with each) again; the copies stay meanwhile",
+		ArgsUsage: "[PEER]",
+		Flags:     []cli.Flag{socketFlag},
+		Action: func(ctx *cli.Context) error {
+			asked, err := client(ctx).Resync(ctx.Context, ctx.Args().First())
+			if err != nil {
+				return err
+			}
+			return show(ctx, asked, func(w io.Writer) {
+				for _, name := range asked {
+					fmt.Fprintf(w, "Everything is exchanged with %s again; tandem sync show says how far it is.\n", name)
+				}
+			})
+		},
+	}
+}
+
+func writeStatistics(w io.Writer, s *control.SyncStatus) {
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		c := &p.Counters
+		fmt.Fprintf(w, "%s%s\n", either(i > 0, "\n", ""), p.Name)
+		g := newGrid("", ">Records", ">of them full", ">deletions", ">Datagrams", ">lost", ">Bytes")
+		g.row("sent", number(c.RecordsSent), number(c.FullSent), number(c.DeletesSent), number(c.DatagramsSent), number(c.DatagramsLost), bytesOf(c.BytesSent))
+		g.row("received", number(c.RecordsRcvd), "", number(c.DeletesRcvd), number(c.DatagramsRcvd), "", bytesOf(c.BytesRcvd))
+		g.write(w, "  ")
+		fmt.Fprintf(w, "  sessions begun: %s; received and not applied: %s\n", number(c.Sessions), cmp.Or(reasons(c.Dropped), "nothing"))
+		writeRepair(w, "  ", &c.Repair)
+	}
+}
+
+// writeRepair shows how copies were compared and healed, in ranges of slots.
+func writeRepair(w io.Writer, indent string, r *control.SyncRepair) {
+	fmt.Fprintf(w, "%srepair: %s ranges of the copy here compared, %s differed, %s healed", indent, number(r.Compared), number(r.Differing), number(r.Healed))
+	for _, n := range []struct {
+		n    uint64
+		text string
+	}{
+		{r.Incomparable, "with flows not taken here"}, {r.Asked, "asked of the peer"}, {r.Given, "sent again to the peer"},
+		{r.Refused, "that it asked for too often"},
+	} {
+		if n.n > 0 {
+			fmt.Fprintf(w, "; %s %s", number(n.n), n.text)
+		}
+	}
+	fmt.Fprintln(w, either(r.All > 0, "; everything was sent again "+times(r.All), ""))
 }
 
 func keyCommand() *cli.Command {
@@ -114,6 +206,7 @@ func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
 	g.write(w, "")
 	fmt.Fprintf(w, "received and not applied: %s\n", cmp.Or(reasons(c.Dropped), "nothing"))
 	fmt.Fprintf(w, "at most %g MB/s to each peer: flows waited for that %s; another path was taken %s\n", float64(s.Rate)/1e6, times(c.Paced), times(c.PathChanges))
+	writeRepair(w, "", &c.Repair)
 	k := &s.Commits
 	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s; failed: %s\n",
 		number(k.Created), number(k.Replaced), number(k.Deleted), cmp.Or(reasons(k.Failed), "none"))

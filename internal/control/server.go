@@ -95,6 +95,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+pathCount, s.count)
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	s.changing(mux)
+	s.repairs(mux)
 	return onlyRootChanges(mux)
 }
 

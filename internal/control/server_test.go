@@ -43,6 +43,17 @@ func (f *fake) Flows(q FlowQuery, yield func(*Flow) bool) error {
 	return f.err
 }
 
+func (f *fake) Resync(peer string) ([]string, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return []string{peer, "r2"}, nil
+}
+
+func (f *fake) FlowDiff(context.Context) (FlowDiff, error) {
+	return FlowDiff{Kernel: len(f.flows)}, f.err
+}
+
 // serve runs a server until the test ends and returns its path and its stop.
 func serve(t *testing.T, b Backend) (path string, stop func() error) {
 	t.Helper()

@@ -28,6 +28,7 @@ type Backend interface {
 	Events() *event.Stream
 
 	Changes
+	Repairer
 }
 
 // Roles, in the words of RFC 9568.
@@ -259,6 +260,7 @@ type SyncCounters struct {
 	PathChanges   uint64            `json:"path_changes"` // times another path was taken
 	Paced         uint64            `json:"paced"`        // times flows waited for the rate
 	Dropped       map[string]uint64 `json:"dropped"`      // received and not applied, by reason
+	Repair        SyncRepair        `json:"repair"`
 }
 
 // SyncCommits count what was written into the kernel table.

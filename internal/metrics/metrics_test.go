@@ -179,7 +179,12 @@ var moves = map[string]struct {
 	datagramsRcvd:   {peer(func(p *control.SyncPeer) { p.Counters.DatagramsRcvd = 3 }), []string{`{peer="r2"} 3`}},
 	datagramsLost:   {peer(func(p *control.SyncPeer) { p.Counters.DatagramsLost = 3 }), []string{`{peer="r2"} 3`}},
 	bytesSent:       {peer(func(p *control.SyncPeer) { p.Counters.BytesSent = 3 }), []string{`{peer="r2"} 3`}},
-	bytesReceived:   {peer(func(p *control.SyncPeer) { p.Counters.BytesRcvd = 3 }), []string{`{peer="r2"} 3`}},
+	repairRanges: {peer(func(p *control.SyncPeer) {
+		p.Counters.Repair = control.SyncRepair{Compared: 1, Differing: 2, Healed: 3, Incomparable: 4, Asked: 5, Given: 6, Refused: 7}
+	}), []string{`{outcome="asked",peer="r2"} 5`, `{outcome="compared",peer="r2"} 1`, `{outcome="differing",peer="r2"} 2`,
+		`{outcome="given",peer="r2"} 6`, `{outcome="healed",peer="r2"} 3`, `{outcome="incomparable",peer="r2"} 4`, `{outcome="refused",peer="r2"} 7`}},
+	repairAll:     {peer(func(p *control.SyncPeer) { p.Counters.Repair.All = 3 }), []string{`{peer="r2"} 3`}},
+	bytesReceived: {peer(func(p *control.SyncPeer) { p.Counters.BytesRcvd = 3 }), []string{`{peer="r2"} 3`}},
 }
 
 func group(fn func(*control.VRRPGroup)) func(*control.Status) {

@@ -92,4 +92,6 @@ const (
 	datagramsLost   = "tandem_datagrams_lost_total"
 	bytesSent       = "tandem_sent_bytes_total"
 	bytesReceived   = "tandem_received_bytes_total"
+	repairRanges    = "tandem_repair_ranges_total"
+	repairAll       = "tandem_repair_everything_again_total"
 )

@@ -116,5 +116,17 @@ var replicationMetrics = []metric{
 	{pathInUse, "Whether a path to a peer carries flows.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.InUse })},
 	{pathHeard, "Whether a peer is heard by a path.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.Heard })},
 	{pathHearsUs, "Whether a peer hears this node by a path, as it says.", "peer interface address", ofPath(func(a *control.SyncPath) bool { return a.HearsUs })},
+	{repairRanges, "Ranges of flows that were compared with a peer's or sent again, by what became of them.", "peer outcome", func(s *control.Status, put put) {
+		if s.Sync != nil {
+			for _, p := range s.Sync.Peers {
+				r := &p.Counters.Repair
+				for outcome, n := range map[string]uint64{"compared": r.Compared, "differing": r.Differing, "healed": r.Healed,
+					"incomparable": r.Incomparable, "asked": r.Asked, "given": r.Given, "refused": r.Refused} {
+					put(float64(n), p.Name, outcome)
+				}
+			}
+		}
+	}},
+	{repairAll, "Times that everything was sent to a peer again.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.Repair.All })},
 	{peerSessions, "Sessions begun with a peer.", "peer", counted(func(c *control.SyncCounters) uint64 { return c.Sessions })},
 }

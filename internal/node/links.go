@@ -74,6 +74,7 @@ func (b *backend) peer(p *syncproto.Peer, now int64, links []link.Stats) control
 	out := control.SyncPeer{Name: p.Name(), Heard: p.Up(), Paths: []control.SyncPath{},
 		View: v.Len(), Complete: v.Complete(), Uncommitted: v.Uncommitted(),
 		BacklogFlows: flows, BacklogMS: ms(oldest), Counters: syncCounters(p.Stats(), v.Stats())}
+	out.Counters.Repair = syncRepair(p.RepairStats())
 	out.Committed = max(0, out.View-out.Uncommitted)
 	if at := p.Heard(); at != 0 {
 		out.LastHeard = time.Now().Add(time.Duration(at - now))

@@ -101,6 +101,22 @@ func syncCounters(s syncproto.PeerStats, v syncproto.ViewStats) control.SyncCoun
 	}
 }
 
+func syncRepair(s syncproto.RepairStats) control.SyncRepair {
+	return control.SyncRepair{Compared: s.Compared, Differing: s.Differing, Healed: s.Healed, Incomparable: s.Incomparable,
+		Asked: s.SentResync, Given: s.ReceivedResync, Refused: s.RefusedResync, All: s.ResentAll}
+}
+
+func addRepair(sum *control.SyncRepair, r control.SyncRepair) {
+	sum.Compared += r.Compared
+	sum.Differing += r.Differing
+	sum.Healed += r.Healed
+	sum.Incomparable += r.Incomparable
+	sum.Asked += r.Asked
+	sum.Given += r.Given
+	sum.Refused += r.Refused
+	sum.All += r.All
+}
+
 func addCounters(sum *control.SyncCounters, c control.SyncCounters) {
 	sum.RecordsSent += c.RecordsSent
 	sum.RecordsRcvd += c.RecordsRcvd
@@ -115,6 +131,7 @@ func addCounters(sum *control.SyncCounters, c control.SyncCounters) {
 	sum.Sessions += c.Sessions
 	sum.PathChanges += c.PathChanges
 	sum.Paced += c.Paced
+	addRepair(&sum.Repair, c.Repair)
 	if sum.Dropped == nil {
 		sum.Dropped = map[string]uint64{}
 	}

@@ -32,6 +32,7 @@ var mayKnow = map[string][]string{
 	"internal/config":      {"conntrack"},
 	"internal/config/live": {"internal/config", "internal/control", "internal/link", "internal/vip", "loader"}, // what only the machine can refuse
 	"internal/event":       {},
+	"internal/flowdiff":    {"conntrack"},
 	"internal/control":     {"internal/event", "conntrack"},
 	"internal/metrics": {
 		"loader", "maps", "conntrack", "syncproto", "vrrp",
@@ -40,7 +41,7 @@ var mayKnow = map[string][]string{
 	"internal/node": {
 		"loader", "maps", "conntrack", "syncproto", "vrrp",
 		"internal/link", "internal/takeover", "internal/adverts", "internal/vip", "internal/event", "internal/control",
-		"internal/config", "internal/metrics", "internal/mutant",
+		"internal/config", "internal/metrics", "internal/flowdiff", "internal/mutant",
 	},
 
 	// The lab drives tandem from outside: processes, packets, the control socket.
