@@ -61,6 +61,7 @@ func (a *audit) run(ctx context.Context, ready func()) error {
 				return err
 			}
 			a.log.Warn("audit failed; it is tried again", "error", err)
+			a.hasten()
 		}
 		if first && ctx.Err() == nil {
 			ready()

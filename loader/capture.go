@@ -231,11 +231,13 @@ func (c *Capture) readDeaths(ctx context.Context) error {
 	return nil
 }
 
-// watchLoss hastens the audit when the ring was full.
+// watchLoss hastens the audit when packets may have told something in vain: the
+// ring was full, a record was not understood, or packets passed an interface
+// before the program was attached to it, the first time or again.
 func (c *Capture) watchLoss(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for seen := uint64(0); ; {
+	for seen := c.ports.attachments(); ; { // those at start come before the first audit
 		select {
 		case <-ctx.Done():
 			return nil
@@ -245,8 +247,8 @@ func (c *Capture) watchLoss(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if packets.Full != seen {
-			seen = packets.Full
+		if lost := packets.Full + c.reader.malformed.Load() + c.ports.attachments(); lost != seen {
+			seen = lost
 			c.audit.hasten()
 		}
 	}

@@ -201,6 +201,7 @@ func TestRemovedIsAttachedAgain(t *testing.T) {
 			}
 			exchange(t, l.dial("udp", "10.1.0.1:80"))
 			sink.find(t, "UDP told", func(e *entry) bool { return e.told > 0 })
+			awaitAudit(t, c, 1) // what passed meanwhile was not seen
 		})
 	}
 }
@@ -251,9 +252,12 @@ func TestLateInterface(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	audits := c.Stats().Audits
 	l.in(other, func() { run(t, "ping", "-c1", "-W2", "10.2.0.2") })
 	sink.find(t, "ping told", func(e *entry) bool { return e.told > 0 && e.flow.Orig.Src == ip("10.3.0.2") })
+	awaitAudit(t, c, max(1, audits-1)) // what passed before it was attached was not seen
 	l.in(l.router, func() { run(t, "ip", "link", "del", "late") })
+	deadline = time.Now().Add(5 * time.Second)
 	for len(c.Stats().Interfaces) > 2 {
 		if time.Now().After(deadline) {
 			t.Fatalf("not left: %v", c.Stats().Interfaces)

@@ -89,6 +89,7 @@ type ports struct {
 	mu       sync.Mutex
 	byIndex  map[int]port
 	failed   map[int]string // the last error by interface, logged once
+	attached uint64         // times, restored included
 	restored uint64
 }
 
@@ -153,6 +154,7 @@ func (p *ports) ensure(i int, l netlink.Link) error {
 	}
 	delete(p.failed, i)
 	p.byIndex[i] = port{l.Attrs().Name, at}
+	p.attached++
 	if had {
 		p.restored++
 		p.log.Warn("somebody removed our program; attached again", "program", p.hook.name, "interface", l.Attrs().Name)
@@ -223,6 +225,13 @@ func (p *ports) close() error {
 		delete(p.byIndex, i)
 	}
 	return errors.Join(errs...)
+}
+
+// attachments counts how often the hook was attached to something.
+func (p *ports) attachments() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.attached
 }
 
 // names lists the interfaces, sorted.

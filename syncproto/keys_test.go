@@ -11,6 +11,30 @@ import (
 	"github.com/tandem-ha/tandem/conntrack"
 )
 
+// TestKernelKeys: those flows of a view that were committed, and not lost since.
+func TestKernelKeys(t *testing.T) {
+	c := coupleWith(10)
+	v := c.ba.View()
+	count := func() (n int) {
+		for from := v.KernelKeys(0, 3, func(*conntrack.Key) { n++ }); from != 0; {
+			from = v.KernelKeys(from, 3, func(*conntrack.Key) { n++ })
+		}
+		return n
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d before any was committed", n)
+	}
+	do(v, 0, c.now)
+	if n := count(); n != 10 {
+		t.Errorf("%d of 10", n)
+	}
+	k := tcpFlow(3).Key()
+	v.Lost(&k)
+	if n := count(); n != 9 {
+		t.Errorf("%d after one was lost", n)
+	}
+}
+
 // TestOwnKeys: every own flow of both families once, whatever the slices.
 func TestOwnKeys(t *testing.T) {
 	n := New(Config{Policy: conntrack.DefaultPolicy(), Rand: seeded(5), Name: "a"})

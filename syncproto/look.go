@@ -36,12 +36,18 @@ func (v *View) Flow(k *conntrack.Key, f *conntrack.Flow, now int64) (age time.Du
 
 // Keys is OwnKeys for a view.
 func (v *View) Keys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32) {
-	return keysOf(&v.tabs, from, max, viewDead, fn)
+	return keysOf(&v.tabs, from, max, flagUsed, viewDead, fn)
 }
 
-// keysOf calls fn for the names of entries that have none of the flags not,
-// looking at no more than max places.
-func keysOf(tabs *[kinds]table, from uint32, max int, not flag, fn func(k *conntrack.Key)) (next uint32) {
+// KernelKeys is Keys for those flows that the kernel table has from us, as far
+// as is known.
+func (v *View) KernelKeys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32) {
+	return keysOf(&v.tabs, from, max, flagUsed|viewKernel, viewDead|viewBusy, fn)
+}
+
+// keysOf calls fn for the names of entries that have all flags of with and none
+// of not, looking at no more than max places.
+func keysOf(tabs *[kinds]table, from uint32, max int, with, not flag, fn func(k *conntrack.Key)) (next uint32) {
 	var k conntrack.Key
 	for kind, base := range [kinds]uint32{kind6: tabs[kind4].size} {
 		t := &tabs[kind]
@@ -49,7 +55,7 @@ func keysOf(tabs *[kinds]table, from uint32, max int, not flag, fn func(k *connt
 			if max--; max < 0 {
 				return from
 			}
-			if b := t.at(from - base); b.has(flagUsed) && !b.has(not) {
+			if b := t.at(from - base); flag(b.at)&with == with && !b.has(not) {
 				t.key((from-base)<<1, &k)
 				fn(&k)
 			}

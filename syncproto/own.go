@@ -375,5 +375,5 @@ func (n *Node) Own(fn func(f *conntrack.Flow, owner bool) bool) {
 // places from position from on (first 0), and gives the next position, 0 after
 // the last. A flow that comes or goes between two calls may be missed.
 func (n *Node) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) (next uint32) {
-	return keysOf(&n.own.tabs, from, max, 0, fn)
+	return keysOf(&n.own.tabs, from, max, flagUsed, 0, fn)
 }

@@ -30,11 +30,29 @@ func (s sink) Seed(f *conntrack.Flow) {
 	}
 }
 
-// OwnKeys lets the audit find own flows that died in silence.
+// sourceShift parts a position of OwnKeys: which view, 0 for own flows, and
+// where in it.
+const sourceShift = 28
+
+// OwnKeys lets the audit find own flows that died in silence, and at a Backup
+// flows of views that the kernel table lost in silence: else they would be
+// missing at the takeover.
 func (s sink) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) uint32 {
 	s.node.Lock()
 	defer s.node.Unlock()
-	return s.node.OwnKeys(from, max, fn)
+	source, pos, peers := from>>sourceShift, from&(1<<sourceShift-1), s.node.Peers()
+	if source == 0 {
+		pos = s.node.OwnKeys(pos, max, fn)
+	} else {
+		pos = peers[source-1].View().KernelKeys(pos, max, fn)
+	}
+	switch {
+	case pos != 0:
+		return source<<sourceShift | pos
+	case s.active || int(source) == min(len(peers), 1<<(32-sourceShift)-1):
+		return 0
+	}
+	return (source + 1) << sourceShift
 }
 
 // Died ends an own flow. At a Backup an entry that a view still holds is

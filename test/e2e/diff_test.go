@@ -107,6 +107,20 @@ func TestFlowDiff(t *testing.T) {
 	if diff := cmp.Diff(want, diffAgainst(t, p, r1, "kernel", r2, "kernel")); diff != "" {
 		t.Errorf("flow diff --against (-injected +said):\n%s", diff)
 	}
+
+	// An interface that comes late hastens the audits, and those put right what
+	// happened in silence.
+	for _, r := range p.Lab.Routers() {
+		tool(t, r, "ip", "link", "add", "late", "up", "type", "dummy")
+	}
+	eventually(t, 15*time.Second, "the audit of r2 puts the flow back", func() bool {
+		_, ok := listed(t, r2)[gone]
+		return ok
+	})
+	eventually(t, 15*time.Second, "the audit of r1 finds the flow that no packet told", func() bool {
+		_, ok := listed(t, r2)[onlyHere]
+		return ok
+	})
 }
 
 // TestResync: everything goes over the link again, for root, and nothing
