@@ -37,6 +37,7 @@ func Features() []Feature {
 		{"tcx", "programs are attached by links, which never stay behind", "Linux 6.6", haveTCX},
 		{"adverts-tc", "adverts carry kernel time", "Linux 5.8", func() error { return tryLoad(bpf.Advert) }},
 		{"fence-netfilter", "the fence sees every protocol", "Linux 6.4", tryFence},
+		{"gate-xdp", "floods of the sync link end before the stack", "Linux 5.18", tryGate},
 		{"fence-tc", "the fence below 6.4: TCP and UDP only", "Linux 5.18", func() error { return tryLoad(bpf.FenceTC) }},
 	}
 	var out []Feature
@@ -89,6 +90,14 @@ func tryDirect() error {
 		o := Options{Policy: conntrack.DefaultPolicy()}.withDefaults()
 		return flowSpec(&o, 0, true)
 	})
+}
+
+// tryGate loads the gate and attaches to lo, which has no driver of its own.
+func tryGate() error {
+	if err := haveXDP(); err != nil {
+		return err
+	}
+	return tryLoad(func() (*ebpf.CollectionSpec, error) { return gateSpec(GateOptions{Port: 3781}) })
 }
 
 func tryFence() error {

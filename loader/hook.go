@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rungs of the ladder of modes: ways to attach to TC.
+// Rungs of the ladder of modes: ways to attach to TC, and the one to XDP.
 const (
+	rungXDP    = "xdp"    // a link (5.9): goes away with the process
 	rungTCX    = "tcx"    // a link (6.6): goes away with the process
 	rungClsact = "clsact" // a direct-action filter: goes away when removed
 )
@@ -25,7 +26,7 @@ const (
 // filter. It is never replaced.
 var errForeignQdisc = errors.New("a foreign ingress qdisc leaves no place for clsact: replace it by clsact or use another mode")
 
-// hook is one program at one TC hook of any number of interfaces.
+// hook is one program at one TC hook, or at XDP, of any number of interfaces.
 type hook struct {
 	prog   *ebpf.Program
 	name   string // of the program and the filter
@@ -78,8 +79,11 @@ func haveTCX() error {
 // attach puts the program before all others that are there: one of them may
 // end the chain with TC_ACT_OK. Ours always passes on to the next.
 func (h *hook) attach(l netlink.Link) (attachment, error) {
-	if h.rung == rungTCX {
+	switch h.rung {
+	case rungTCX:
 		return h.attachTCX(l.Attrs())
+	case rungXDP:
+		return h.attachXDP(l.Attrs())
 	}
 	return h.attachFilter(l)
 }

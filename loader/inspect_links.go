@@ -14,7 +14,7 @@ import (
 )
 
 // Link is a place where a program of ours is attached: a BPF link, or a filter
-// on clsact (which has no id). Type is tcx, clsact or netfilter.
+// on clsact (which has no id). Type is tcx, xdp, clsact or netfilter.
 type Link struct {
 	ID        uint32 `json:"id"`
 	Type      string `json:"type"`
@@ -26,42 +26,50 @@ type Link struct {
 
 // Links lists them. It needs no daemon, but CAP_SYS_ADMIN.
 func Links() ([]Link, error) {
-	names, err := tcxInterfaces()
+	at, err := interfacesOf()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	out, err := bpfLinks(names)
+	out, err := bpfLinks(at)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	return append(out, filterLinks()...), nil
 }
 
-// tcxInterfaces gives the interface of each tcx link of this network namespace.
-// A link itself tells an index, and that may be another namespace's.
-func tcxInterfaces() (map[link.ID]string, error) {
+// interfaces are those of this network namespace by what is attached to them. A
+// link itself tells an index, and that may be another namespace's.
+type interfaces struct {
+	tcx map[link.ID]string
+	xdp map[uint32]string // by program
+}
+
+func interfacesOf() (interfaces, error) {
+	at := interfaces{map[link.ID]string{}, map[uint32]string{}}
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return at, fmt.Errorf("list interfaces: %w", err)
 	}
-	names := map[link.ID]string{}
 	for _, l := range links {
-		for _, at := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
-			r, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: at})
+		if x := l.Attrs().Xdp; x != nil && x.Attached {
+			at.xdp[x.ProgId] = l.Attrs().Name
+		}
+		for _, hook := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
+			r, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: hook})
 			if err != nil {
 				break // no tcx (6.6)
 			}
 			for _, p := range r.Programs {
 				if id, ok := p.LinkID(); ok {
-					names[id] = l.Attrs().Name
+					at.tcx[id] = l.Attrs().Name
 				}
 			}
 		}
 	}
-	return names, nil
+	return at, nil
 }
 
-func bpfLinks(names map[link.ID]string) ([]Link, error) {
+func bpfLinks(at interfaces) ([]Link, error) {
 	out := []Link{}
 	it := &link.Iterator{}
 	defer it.Close()
@@ -77,7 +85,7 @@ func bpfLinks(names map[link.ID]string) ([]Link, error) {
 		if !strings.HasPrefix(name, prefix) {
 			continue
 		}
-		out = append(out, describeLink(info, name, names))
+		out = append(out, describeLink(info, name, at))
 	}
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
 		return nil, err
@@ -98,17 +106,19 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-func describeLink(info *link.Info, name string, names map[link.ID]string) Link {
+func describeLink(info *link.Info, name string, at interfaces) Link {
 	l := Link{ID: uint32(info.ID), Program: uint32(info.Program), Name: name, Type: "other"}
 	switch info.Type {
 	case link.TCXType:
 		l.Type, l.Hook = rungTCX, "tc-ingress"
 		if tcx := info.TCX(); tcx != nil {
-			l.Interface = names[info.ID]
+			l.Interface = at.tcx[info.ID]
 			if ebpf.AttachType(tcx.AttachType) == ebpf.AttachTCXEgress {
 				l.Hook = "tc-egress"
 			}
 		}
+	case link.XDPType:
+		l.Type, l.Hook, l.Interface = rungXDP, rungXDP, at.xdp[l.Program]
 	case link.NetfilterType:
 		l.Type, l.Hook = "netfilter", "prerouting"
 		if nf := info.Netfilter(); nf != nil {

@@ -91,6 +91,7 @@ type ports struct {
 	failed   map[int]string // the last error by interface, logged once
 	attached uint64         // times, restored included
 	restored uint64
+	left     string // not "": why it is attached nowhere, for good
 }
 
 func newPorts(ns namespace, h *hook, sel selection, log *slog.Logger) *ports {
@@ -106,6 +107,9 @@ func (p *ports) sync() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.left != "" {
+		return nil
+	}
 	wanted := map[int]netlink.Link{}
 	for _, l := range p.sel.pick(links) {
 		wanted[l.Attrs().Index] = l
@@ -213,6 +217,14 @@ func settle(ctx context.Context, updates <-chan netlink.LinkUpdate) {
 			return
 		}
 	}
+}
+
+// leave detaches from all for good.
+func (p *ports) leave(why string) {
+	p.mu.Lock()
+	p.left = why
+	p.mu.Unlock()
+	_ = p.close()
 }
 
 // close detaches from all.

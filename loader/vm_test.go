@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,38 +21,6 @@ import (
 )
 
 // These run under Linux 6.1 (test/vm) and have no ip, nft or conntrack tool.
-
-// link61 adds a link and sets it up with addresses.
-func link61(t *testing.T, l netlink.Link, prefixes ...string) netlink.Link {
-	t.Helper()
-	if err := netlink.LinkAdd(l); err != nil {
-		t.Errorf("add %s: %v", l.Attrs().Name, err)
-		return l
-	}
-	return up61(t, l.Attrs().Name, prefixes...)
-}
-
-func up61(t *testing.T, name string, prefixes ...string) netlink.Link {
-	t.Helper()
-	l, err := netlink.LinkByName(name)
-	if err != nil {
-		t.Errorf("find %s: %v", name, err)
-		return nil
-	}
-	if err := netlink.LinkSetUp(l); err != nil {
-		t.Errorf("set %s up: %v", name, err)
-	}
-	for _, p := range prefixes {
-		a, err := netlink.ParseAddr(p)
-		if err == nil {
-			err = netlink.AddrAdd(l, a)
-		}
-		if err != nil {
-			t.Errorf("add %s to %s: %v", p, name, err)
-		}
-	}
-	return l
-}
 
 func veth61(t *testing.T, name, peer string, to netns.NsHandle) {
 	t.Helper()
@@ -115,20 +84,6 @@ func settle61(t *testing.T, l *lab, server string) {
 			t.Fatalf("nothing passed to %s in 20 s", server)
 		}
 	}
-}
-
-func newNS61(t *testing.T) (ns netns.NsHandle) {
-	t.Helper()
-	onThread(t, func() {
-		var err error
-		if ns, err = netns.New(); err != nil {
-			t.Error(err)
-			return
-		}
-		up61(t, "lo")
-	})
-	t.Cleanup(func() { ns.Close() })
-	return ns
 }
 
 // track61 makes a ruleset need conntrack.
@@ -218,6 +173,57 @@ func TestVMVLANOnBond(t *testing.T) {
 	})
 }
 
+// TestVMGate: it loads on 6.1, attaches to the driver and to a VLAN, and drops.
+func TestVMGate(t *testing.T) {
+	for _, mtu := range []int{1500, 9000} {
+		testGateTraffic(t, newCable(t, mtu), mtu, xdpNative)
+	}
+	c := newCable(t, 1500)
+	g := c.gate()
+	live(g)
+	for name, f := range map[string]frame{
+		"passed_data":      {payload: data(6000).bytes()},
+		"dropped_replay":   {payload: data(9).bytes()},
+		"dropped_session":  {src: peer6, dst: own6, extensions: []byte{60, 60}, payload: dgram{kind: 2, sequence: 1}.bytes()},
+		"dropped_fragment": {src: peer6, dst: own6, extensions: []byte{44}, fragment: 1, payload: data(6000).bytes()},
+	} {
+		if _, moved := g.judge(t, f.bytes()); len(moved) != 1 || moved[name] != 1 {
+			t.Errorf("counters %v, want %s", moved, name)
+		}
+	}
+	c.in(c.here, func() {
+		for _, what := range []func() error{haveXDP, tryGate} {
+			if err := what(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestVMGateBelowVLAN: an interface that carries another one is not the link's
+// alone; the VLAN itself is.
+func TestVMGateBelowVLAN(t *testing.T) {
+	c := newCable(t, 1500)
+	c.in(c.here, func() {
+		link61(t, &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "sync0.7", ParentIndex: device(t, "sync0").Attrs().Index}, VlanId: 7})
+	})
+	g := c.gate()
+	awaitMode(t, g, 0, "left alone", func(mode, why string) bool {
+		return mode == "" && strings.Contains(why, `vlan "sync0.7" lies on it`)
+	})
+	c.in(c.here, func() {
+		upper, err := OpenGate(GateOptions{Interface: "sync0.7", Port: gatePort, Log: logger(t)})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer upper.Close()
+		if mode, why := upper.Mode(); mode != xdpGeneric {
+			t.Errorf("on the VLAN: mode %q (%s)", mode, why)
+		}
+	})
+}
+
 // TestVMAdverts: adverts by clsact, with kernel time.
 func TestVMAdverts(t *testing.T) {
 	l := lab61(t)
@@ -228,7 +234,7 @@ func TestVMAdverts(t *testing.T) {
 func TestVMFeatures(t *testing.T) {
 	want := map[string]bool{
 		"btf": true, "ctnetlink": true, "ring-buffer": true, "capture-tc": true, "direct-reads": false,
-		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "fence-tc": true,
+		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "gate-xdp": true, "fence-tc": true,
 	}
 	for _, f := range Features() {
 		if f.OK != want[f.Name] || f.Detail == "" || f.Needs == "" {

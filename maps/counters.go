@@ -13,7 +13,7 @@ import (
 
 // Counters sums the per-CPU counters of a program over all CPUs. T is one of
 // the counter structs of include/shared.h.
-func Counters[T bpf.FlowCounters | bpf.AdvertCounters | bpf.FenceCounters](m *ebpf.Map) (sum T, err error) {
+func Counters[T bpf.FlowCounters | bpf.AdvertCounters | bpf.FenceCounters | bpf.SyncCounters](m *ebpf.Map) (sum T, err error) {
 	var each []T
 	if err := m.Lookup(uint32(0), &each); err != nil {
 		return sum, fmt.Errorf("read counters of %s: %w", m, err)

@@ -113,4 +113,73 @@ struct own_key {
 	__u32 addr[4];
 };
 
+/* A session of docs/protocol.md, as two words in the packet's order. */
+struct sync_session {
+	__u64 half[2];
+};
+
+/* Who may send data: an address, with the session of either side. */
+struct sync_pair {
+	__u32 family;
+	__u32 addr[4];
+	__u32 pad;
+	struct sync_session theirs;
+	struct sync_session mine;
+};
+
+/* A value of ours that an address may name in a hello. */
+struct sync_named {
+	__u32 family;
+	__u32 addr[4];
+	__u32 pad;
+	struct sync_session mine;
+};
+
+#define SYNC_WINDOW 4096 /* sequences that a receiver remembers */
+#define SYNC_WINDOWS 64	 /* pairs of which the gate remembers them */
+
+/* What was received of a pair (mapped, written by the daemon). */
+struct sync_window {
+	__u64 highest;
+	__u64 bits[SYNC_WINDOW / 64];
+};
+
+#define SYNC_BUCKETS 32
+
+/* When the next hello is due, by a hash of its sender's session. */
+struct sync_buckets {
+	__u64 open[SYNC_BUCKETS];  /* hellos that name nothing of ours */
+	__u64 named[SYNC_BUCKETS]; /* those that name a value of ours */
+	__u64 calls;
+};
+
+/* What stamps are made with, of one key of the link. */
+struct sync_stamp {
+	__u64 key[2];
+	__u64 known;
+};
+
+/* Packets at the gate by what became of them; all but the first two are
+ * datagrams to the sync port. */
+struct sync_counters {
+	__u64 passed_other;
+	__u64 passed_unseen; /* more IPv6 extension headers than it follows */
+	__u64 passed_data;
+	__u64 passed_hello;
+	__u64 passed_call;
+	__u64 dropped_fragment;
+	__u64 dropped_hops;
+	__u64 dropped_short;
+	__u64 dropped_version; /* or no magic */
+	__u64 dropped_type;
+	__u64 dropped_seal;    /* sealed though it must not be, or the reverse */
+	__u64 dropped_key;     /* sealed with a key that is not ours */
+	__u64 dropped_forged;  /* its stamp is not the key's */
+	__u64 dropped_stranger;
+	__u64 dropped_session;
+	__u64 dropped_replay;
+	__u64 dropped_reflected;
+	__u64 dropped_rate; /* hellos and calls beyond their buckets */
+};
+
 #endif

@@ -41,6 +41,7 @@ typedef _Bool bool;
 #define BPF_MAP_TYPE_LPM_TRIE 11
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_F_NO_PREALLOC 1U
+#define BPF_F_MMAPABLE 1024U
 #define BPF_RB_NO_WAKEUP 1U
 #define BPF_RB_FORCE_WAKEUP 2U
 #define BPF_HDR_START_NET 1
@@ -49,6 +50,9 @@ typedef _Bool bool;
 /* TC_ACT_UNSPEC and TCX_NEXT: the packet goes to the next program or filter. */
 #define TC_NEXT (-1)
 #define TC_SHOT 2
+
+#define XDP_DROP 1
+#define XDP_PASS 2
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static __u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
@@ -59,6 +63,7 @@ static long (*const bpf_probe_read_kernel)(void *dst, __u32 size, const void *sr
 static __u64 (*const bpf_jiffies64)(void) = (void *)118;
 static void *(*const bpf_ringbuf_reserve)(void *ring, __u64 size, __u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
+static long (*const bpf_xdp_load_bytes)(const void *xdp, __u32 off, void *to, __u32 len) = (void *)189;
 
 /* uapi/linux/bpf.h: struct __sk_buff, up to the last field that we read */
 struct __sk_buff {
@@ -95,16 +100,29 @@ struct __sk_buff {
 	__u64 sk; /* NULL unless the packet belongs to a socket of this host */
 };
 
+/* ... struct xdp_md: only ever handed to helpers */
+struct xdp_md {
+	__u32 data;
+	__u32 data_end;
+};
+
 #define PACKET_OTHERHOST 3 /* uapi/linux/if_packet.h */
 
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86DD
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88A8
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_ICMPV6 58
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_AH 51
+#define IPPROTO_DSTOPTS 60
 #define IPPROTO_VRRP 112
 
 /* The headers of RFC 791 and RFC 8200 as they stand in the packet. */
@@ -128,6 +146,14 @@ struct ipv6 {
 	__u8 hop_limit;
 	__u32 saddr[4];
 	__u32 daddr[4];
+};
+
+/* RFC 768. */
+struct udp {
+	__u16 sport;
+	__u16 dport;
+	__u16 len;
+	__u16 check;
 };
 
 #define IP_MF 0x2000

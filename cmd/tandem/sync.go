@@ -217,5 +217,18 @@ func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
 		fmt.Fprintf(w, "%s: sent %s datagrams (%s), received %s (%s), send errors %s, dropped: %s\n", l.Interface,
 			number(l.Counters.DatagramsSent), bytesOf(l.Counters.BytesSent), number(l.Counters.DatagramsRcvd), bytesOf(l.Counters.BytesRcvd),
 			number(l.Counters.SendErrors), cmp.Or(reasons(l.Counters.Dropped), "none"))
+		writeGate(w, l.Interface, l.Gate)
+	}
+}
+
+// writeGate says what was dropped before the stack, or why nothing is.
+func writeGate(w io.Writer, iface string, g *control.Gate) {
+	switch {
+	case g == nil:
+	case g.Mode == "":
+		fmt.Fprintf(w, "%s: nothing is dropped before the stack: %s\n", iface, g.Reason)
+	default:
+		fmt.Fprintf(w, "%s: before the stack (XDP, %s) passed: %s; dropped: %s\n", iface, g.Mode,
+			cmp.Or(reasons(g.Passed), "none"), cmp.Or(reasons(g.Dropped), "none"))
 	}
 }

@@ -15,6 +15,7 @@ func readLink(t *table) Link {
 		Interface: t.name(),
 		Listen:    t.address("listen-address"),
 		Port:      uint16(t.number("port", DefaultPort, 1, 65535)),
+		XDP:       t.choice("xdp", "auto", "auto", "off"),
 	}
 	l.Listen = onLink(l.Listen, l.Interface)
 	if l.Listen.Zone() != "" {

@@ -137,6 +137,7 @@ f:13: conntrack-sync.failover-mechanism.vrrp.group: "LAN": is a member of sync g
 		{"peer of another family", []string{link, link + "peer = \"fd00::2\"\nlisten-address = \"192.168.255.2\"\n"}, `f:15: conntrack-sync.interface.eth2.peer: "fd00::2": must be of the family of listen-address, 192.168.255.2`},
 		{"address of another zone", []string{link, link + "peer = \"fe80::2%eth3\"\n"}, `f:15: conntrack-sync.interface.eth2.peer: "fe80::2%eth3": must be unicast addresses without prefix length, as ["192.168.255.2"]`},
 		{"own address of another zone", []string{link, link + "listen-address = \"fe80::1%eth3\"\n"}, `f:15: conntrack-sync.interface.eth2.listen-address: "fe80::1%eth3": is an address of another interface than eth2`},
+		{"xdp", []string{link, link + "xdp = \"native\"\n"}, `f:15: conntrack-sync.interface.eth2.xdp: "native": must be "auto" or "off"`},
 		{"port", []string{link, link + "port = 0\n"}, `f:15: conntrack-sync.interface.eth2.port: 0: must be a whole number from 1 to 65535`},
 		{"protocol", []string{auth, auth + "accept-protocol = [\"tcp,udp\"]\n"}, `f:14: conntrack-sync.accept-protocol: "tcp,udp": must be some of "tcp", "udp", "icmp", "icmp6", "sctp", "dccp", "gre", "udplite", "esp" or "all"`},
 		{"ignore-address", []string{auth, auth + "ignore-address = [\"10.0.0.0/33\"]\n"}, `f:14: conntrack-sync.ignore-address: "10.0.0.0/33": must be an address or a prefix, as "10.0.0.2" or "10.0.0.0/24"`},
@@ -218,7 +219,7 @@ func TestDefaults(t *testing.T) {
 			SyncGroups: []SyncGroup{{Name: "MAIN", Member: []string{"LAN", "WAN"}}},
 		},
 		Sync: &Sync{SyncGroup: "MAIN", Policy: policy, Commit: CommitContinuous, SecondPath: SecondPathAlarm, CommitAfter: 2 * time.Second,
-			FenceLimit: 5 * time.Second, Rate: 50e6, Links: []Link{{Interface: "eth2", Port: 3781}}},
+			FenceLimit: 5 * time.Second, Rate: 50e6, Links: []Link{{Interface: "eth2", Port: 3781, XDP: "auto"}}},
 		Capture: Capture{Mode: "auto", Advert: "auto", Interface: []string{"*"}},
 		Control: Control{Socket: "/run/tandem/tandem.sock"},
 		Log:     Log{Level: "info"},
@@ -270,6 +271,7 @@ rate = "1.5 GB/s"
 peer = ["192.168.255.2", "192.168.255.3"]
 listen-address = "192.168.255.1"
 port = 1
+xdp = "off"
 [conntrack-sync.interface.eth3]
 peer = "fe80::2%eth3"
 listen-address = "fe80::1%eth3"
@@ -314,10 +316,10 @@ level = "debug"
 		},
 		Sync: &Sync{Group: "B", Policy: p, Commit: CommitTakeover, SecondPath: SecondPathHold, FenceLimit: 100 * time.Millisecond, Rate: 1500e6, Links: []Link{
 			{Interface: "eth2", Peer: []netip.Addr{netip.MustParseAddr("192.168.255.2"), netip.MustParseAddr("192.168.255.3")},
-				Listen: netip.MustParseAddr("192.168.255.1"), Port: 1},
-			{Interface: "eth3", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1},
-			{Interface: "eth4", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1},
-			{Interface: "eth5", Group: netip.MustParseAddr("ff02::50"), Port: 1}}},
+				Listen: netip.MustParseAddr("192.168.255.1"), Port: 1, XDP: "off"},
+			{Interface: "eth3", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1, XDP: "auto"},
+			{Interface: "eth4", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1, XDP: "auto"},
+			{Interface: "eth5", Group: netip.MustParseAddr("ff02::50"), Port: 1, XDP: "auto"}}},
 		Capture: Capture{Mode: "tc", Advert: "socket", Interface: []string{"eth*", "wg0"}, Exclude: []string{"eth9"}},
 		Control: Control{Socket: "/tmp/x"},
 		Metrics: Metrics{Listen: []string{"127.0.0.1:9817", ":1"}},

@@ -120,6 +120,7 @@ type Link struct {
 	Listen    netip.Addr   // invalid: the interface's first address
 	Group     netip.Addr   // mcast-group; invalid: the default of the family
 	Port      uint16       // default 3781
+	XDP       string       // auto, off
 }
 
 // Capture is [capture].

@@ -188,6 +188,15 @@ type SyncLink struct {
 	Hint     string       `json:"hint,omitempty"`
 	Calling  []string     `json:"calling,omitempty"` // addresses of which no node has told its name yet
 	Counters LinkCounters `json:"counters"`
+	Gate     *Gate        `json:"gate,omitempty"`
+}
+
+// Gate is what drops datagrams of a link before the stack.
+type Gate struct {
+	Mode    string            `json:"mode"`             // of XDP: "native", "generic"; "": it does not stand
+	Reason  string            `json:"reason,omitempty"` // why it does not stand
+	Passed  map[string]uint64 `json:"passed,omitempty"` // packets by what they were
+	Dropped map[string]uint64 `json:"dropped,omitempty"`
 }
 
 // LinkCounters count datagrams of one link. Every drop has its reason.

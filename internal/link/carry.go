@@ -56,6 +56,7 @@ func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 	for i := range passed {
 		heard = l.deliver(&passed[i], &seen, now) || heard
 	}
+	l.tellGate()
 	l.node.kick(nil, now)
 	l.node.Unlock()
 	l.count(func(st *Stats) {
@@ -198,6 +199,7 @@ func (l *Link) fill(s *socket, b *batch, seal *sealer) (more bool, due int64) {
 		}
 		used = used || st.path != nil && st.path.InUse()
 	}
+	l.tellGate()
 	l.used.Store(used)
 	due = min(l.node.NextDeadline(), l.due(now))
 	l.armed.Store(due)

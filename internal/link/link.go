@@ -61,6 +61,7 @@ type Config struct {
 	Port      uint16       // default 3781
 	Now       func() int64 // CLOCK_MONOTONIC in ns; default the kernel's
 	KeyFile   string       // see LoadSecrets; empty: datagrams are not sealed
+	Gate      Gate         // nil: every datagram comes through the stack
 	Notify    func()       // called without the lock after datagrams came and after ticks
 	Log       *slog.Logger
 }
@@ -82,6 +83,7 @@ type Link struct {
 
 	keys    keyFile
 	secrets atomic.Pointer[[]Secret] // nil: datagrams are not sealed
+	told    told                     // under the Node's lock
 
 	mu    sync.Mutex // stats, peers; taken after the Node's
 	stats Stats

@@ -18,7 +18,7 @@ import (
 // records are encrypted, and the checksum has become a tag.
 //
 //	header (48 bytes, authenticated)  | records (encrypted) | tag (16 bytes)
-//	  4 seal = 1, 5 key id, 6 trailer = 16
+//	  4 seal = 1, 5 key id, 6 trailer = 16, 7 stamp
 //	  8 sequence                      -> the nonce, with four zero bytes before it
 //	 16 sender's, 32 receiver's session -> the salt of the key
 //
@@ -32,6 +32,7 @@ const (
 	offSeal     = 4
 	offKeyID    = 5
 	offTrailer  = 6
+	offStamp    = 7
 	offSequence = 8
 	offSender   = 16
 	lenSessions = 32
@@ -85,6 +86,7 @@ type sealer struct {
 type sealKey struct {
 	id     byte
 	secret Secret
+	stamp  stampKey
 }
 
 func newSealer(secrets []Secret) (*sealer, error) {
@@ -99,7 +101,11 @@ func newSealer(secrets []Secret) (*sealer, error) {
 				return nil, errors.New("seal the sync link: two keys look alike in a datagram: draw another one")
 			}
 		}
-		s.keys = append(s.keys, sealKey{id, secret})
+		stamp, err := newStampKey(&secret)
+		if err != nil {
+			return nil, fmt.Errorf("derive stamp key: %w", err)
+		}
+		s.keys = append(s.keys, sealKey{id, secret, stamp})
 	}
 	if len(s.keys) == 0 {
 		return nil, errors.New("seal the sync link: no key")
@@ -117,6 +123,7 @@ func (s *sealer) seal(b []byte) ([]byte, error) {
 			return nil, fmt.Errorf("seal datagram: %w", err)
 		}
 	}
+	b[offStamp] = k.stamp.of(b)
 	a, err := s.seals.get(k, b, true)
 	if err != nil {
 		return nil, fmt.Errorf("seal datagram: %w", err)
@@ -141,6 +148,9 @@ func (s *sealer) open(b []byte) ([]byte, error) {
 }
 
 func (s *sealer) openWith(k *sealKey, b []byte) ([]byte, error) {
+	if b[offStamp] != k.stamp.of(b) {
+		return nil, errForged
+	}
 	a, err := s.opens.get(k, b, false)
 	if err != nil {
 		return nil, fmt.Errorf("open datagram: %w", err)
@@ -153,7 +163,7 @@ func (s *sealer) openWith(k *sealKey, b []byte) ([]byte, error) {
 	if b[offKind] != kindCall {
 		s.opens.keep(k, b, a)
 	}
-	b[offSeal], b[offKeyID], b[offTrailer] = sealNone, 0, lenChecksum
+	b[offSeal], b[offKeyID], b[offTrailer], b[offStamp] = sealNone, 0, lenChecksum, 0
 	b = b[:lenHeader+len(records)]
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }

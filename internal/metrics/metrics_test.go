@@ -38,7 +38,8 @@ func one() *fake {
 		Last:    &control.Timeline{Set: "MAIN", Steps: []control.Step{{Name: "fence up"}}},
 		Adverts: &control.AdvertHealth{SentLate: lateness(), DecidedLate: lateness()},
 		Sync: &control.SyncStatus{
-			Links: []control.SyncLink{{Interface: "eth2", Counters: control.LinkCounters{Dropped: map[string]uint64{"stranger": 0}}}},
+			Links: []control.SyncLink{{Interface: "eth2", Counters: control.LinkCounters{Dropped: map[string]uint64{"stranger": 0}},
+				Gate: &control.Gate{Passed: map[string]uint64{"data": 0}, Dropped: map[string]uint64{"session": 0}}}},
 			Peers: []control.SyncPeer{{Name: "r2", Counters: control.SyncCounters{Dropped: map[string]uint64{"older": 0}},
 				Paths: []control.SyncPath{{Interface: "eth2", Address: "10.9.0.2"}, {Interface: "eth3", Address: "10.9.1.2"}}}},
 			Commits: control.SyncCommits{Failed: map[string]uint64{"clash": 0}},
@@ -151,6 +152,10 @@ var moves = map[string]struct {
 	linkBytesRcvd:  {link(func(l *control.SyncLink) { l.Counters.BytesRcvd = 3 }), []string{`{interface="eth2"} 3`}},
 	linkSendErrors: {link(func(l *control.SyncLink) { l.Counters.SendErrors = 3 }), []string{`{interface="eth2"} 3`}},
 	linkDropped:    {link(func(l *control.SyncLink) { l.Counters.Dropped["stranger"] = 3 }), []string{`{interface="eth2",reason="stranger"} 3`}},
+
+	gateUp:      {link(func(l *control.SyncLink) { l.Gate.Mode = "generic" }), []string{`{interface="eth2",mode="generic"} 1`}},
+	gatePassed:  {link(func(l *control.SyncLink) { l.Gate.Passed["data"] = 3 }), []string{`{interface="eth2",kind="data"} 3`}},
+	gateDropped: {link(func(l *control.SyncLink) { l.Gate.Dropped["session"] = 3 }), []string{`{interface="eth2",reason="session"} 3`}},
 
 	peerActiveToo:   {func(s *control.Status) { s.Sync.TwoActives = 3 }, []string{` 3`}},
 	peerHeard:       {peer(func(p *control.SyncPeer) { p.Heard = true }), []string{`{peer="r2"} 1`}},

@@ -24,6 +24,20 @@ func ofLink(get func(l *control.SyncLink) float64) func(*control.Status, put) {
 	}
 }
 
+// ofGate reads the gate of each link that says something of it.
+func ofGate(get func(l *control.SyncLink, put put)) func(*control.Status, put) {
+	return func(s *control.Status, put put) {
+		if s.Sync == nil {
+			return
+		}
+		for i := range s.Sync.Links {
+			if l := &s.Sync.Links[i]; l.Gate != nil {
+				get(l, put)
+			}
+		}
+	}
+}
+
 // ofPeer reads one figure of each peer.
 func ofPeer(get func(p *control.SyncPeer) float64) func(*control.Status, put) {
 	return func(s *control.Status, put put) {
@@ -84,6 +98,17 @@ var replicationMetrics = []metric{
 			}
 		}
 	}},
+	{gateUp, "Whether datagrams of a sync link are judged before the stack, by mode of XDP.", "interface mode", ofGate(func(l *control.SyncLink, put put) {
+		for _, mode := range []string{"native", "generic"} {
+			put(flag(l.Gate.Mode == mode), l.Interface, mode)
+		}
+	})},
+	{gatePassed, "Packets of a sync link that passed to the stack, by what they were.", "interface kind", ofGate(func(l *control.SyncLink, put put) {
+		byReason(put, l.Gate.Passed, l.Interface)
+	})},
+	{gateDropped, "Datagrams dropped on a sync link before the stack, by reason.", "interface reason", ofGate(func(l *control.SyncLink, put put) {
+		byReason(put, l.Gate.Dropped, l.Interface)
+	})},
 
 	{peerActiveToo, "Times that a peer began to say over the sync link that it is Active beside this node.", "", ofSync(func(s *control.SyncStatus) float64 { return float64(s.TwoActives) })},
 	{peerHeard, "Whether a peer's heartbeats are heard.", "peer", ofPeer(func(p *control.SyncPeer) float64 { return flag(p.Heard) })},

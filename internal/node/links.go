@@ -19,7 +19,7 @@ func (d *daemon) openLinks(r *replication) {
 	r.fence.SetPorts(d.port())
 	for _, l := range d.cfg.Sync.Links {
 		opened := link.New(link.Config{Interface: l.Interface, Peers: l.Peer, Listen: l.Listen, Group: l.Group, Port: l.Port,
-			KeyFile: d.cfg.Sync.KeyFile, Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
+			KeyFile: d.cfg.Sync.KeyFile, Gate: d.openGate(r, l), Now: monotonic, Notify: r.replica.notify, Log: d.log}, r.replica.node)
 		r.links = append(r.links, opened)
 		d.tasks = append(d.tasks, opened)
 	}
@@ -56,7 +56,8 @@ func (b *backend) link(s *link.Stats) control.SyncLink {
 			BytesSent: s.SentBytes, BytesRcvd: s.ReceivedBytes, SendErrors: s.SendErrors,
 			Dropped: map[string]uint64{"hop_limit": s.DroppedHops, "interface": s.DroppedInterface, "stranger": s.DroppedStranger,
 				"unsealed": s.DroppedUnsealed, "unknown_key": s.DroppedUnknownKey, "forged": s.DroppedForged,
-				"truncated": s.DroppedTruncated, "own": s.DroppedOwn, "same_name": s.DroppedNamesake}}}
+				"truncated": s.DroppedTruncated, "own": s.DroppedOwn, "same_name": s.DroppedNamesake}},
+		Gate: b.d.sync.shownGate(s.Interface)}
 	for _, p := range s.Peers {
 		if p.Name == "" {
 			out.Calling = append(out.Calling, p.Address.String())

@@ -67,6 +67,7 @@ type replication struct {
 	runner  *takeover.Runner
 	commit  *takeover.Committer
 	fence   *loader.Fence
+	gates   map[string]linkGate // by interface
 	capture *loader.Capture
 	shown   *lockedTable // for questions from outside
 }
@@ -148,7 +149,7 @@ func (d *daemon) openReplication() error {
 		return err
 	}
 	d.undoing(fence.Close)
-	r := &replication{fence: fence, shown: &lockedTable{t: shown}}
+	r := &replication{fence: fence, gates: map[string]linkGate{}, shown: &lockedTable{t: shown}}
 	d.sync = r
 	r.replica = &replica{node: d.newNode(), sends: map[*syncproto.Peer]bool{}, now: monotonic, stream: d.stream, log: d.log}
 	d.openTakeover(r, kernel)

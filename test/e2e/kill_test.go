@@ -34,6 +34,9 @@ func TestKillActive(t *testing.T) {
 			s := play(t, netlab.Options{}, drill.PairOptions{}, mix, 0)
 			r1, r2 := s.Lab.R1, s.Lab.R2
 			child := s.status(r1).Adverts.PID
+			if !gated(t, r1) {
+				t.Error("r1 has no gate on its sync link")
+			}
 			at := netlab.Now()
 			s.mark(at)
 			if c.child {
@@ -54,6 +57,7 @@ func TestKillActive(t *testing.T) {
 			}
 			s.judge("kill -9")
 			<-s.Process(r1).Done() // neither process goes on without the other
+			eventually(t, time.Second, "the gate went with its daemon", func() bool { return !gated(t, r1) })
 			// And back: the first returns, and takes over by a hand-over.
 			s.mark(netlab.Now())
 			if err := s.Start(r1); err != nil {

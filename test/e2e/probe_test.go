@@ -18,9 +18,9 @@ import (
 	"github.com/tandem-ha/tandem/internal/netlab"
 )
 
-// flood is one UDP flow of 10,000 packets per second through SNAT; the far end
+// prober is one UDP flow of 10,000 packets per second through SNAT; the far end
 // sends each packet back. Every packet is accounted, in either direction.
-type flood struct {
+type prober struct {
 	near, far   *net.UDPConn
 	sent        []int64 // when, by number
 	there, back []atomic.Bool
@@ -36,9 +36,9 @@ const (
 	probeRoom  = 32 << 20 // of the receive buffers: what the endpoints drop must not look like a loss
 )
 
-func startProbe(t *testing.T, l *netlab.Lab) *flood {
+func startProbe(t *testing.T, l *netlab.Lab) *prober {
 	t.Helper()
-	p := &flood{sent: make([]int64, probeMost), there: make([]atomic.Bool, probeMost), back: make([]atomic.Bool, probeMost), stop: make(chan struct{})}
+	p := &prober{sent: make([]int64, probeMost), there: make([]atomic.Bool, probeMost), back: make([]atomic.Bool, probeMost), stop: make(chan struct{})}
 	at := netip.AddrPortFrom(netlab.ServerAddr.Addr(), netlab.DNATHostFirst+98)
 	p.far = probeSocket(t, l.Server, at, netip.AddrPort{})
 	p.near = probeSocket(t, l.Client, netip.AddrPort{}, at)
@@ -80,7 +80,7 @@ func probeSocket(t *testing.T, at *netlab.Namespace, listen, to netip.AddrPort) 
 	return c
 }
 
-func (p *flood) speak() {
+func (p *prober) speak() {
 	var b [8]byte
 	start := time.Now()
 	for i := 0; i < probeMost; i++ {
@@ -99,7 +99,7 @@ func (p *flood) speak() {
 	}
 }
 
-func (p *flood) hear(c *net.UDPConn, seen []atomic.Bool, answer func([]byte, netip.AddrPort)) {
+func (p *prober) hear(c *net.UDPConn, seen []atomic.Bool, answer func([]byte, netip.AddrPort)) {
 	b := make([]byte, 64)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(b)
@@ -120,7 +120,7 @@ func (p *flood) hear(c *net.UDPConn, seen []atomic.Bool, answer func([]byte, net
 
 // none fails when a packet that left after a moment did not arrive, or its echo
 // did not.
-func (p *flood) none(t *testing.T, what string, at int64) {
+func (p *prober) none(t *testing.T, what string, at int64) {
 	t.Helper()
 	end := int(p.n.Load())
 	time.Sleep(300 * time.Millisecond) // for what is under way

@@ -18,6 +18,7 @@ import (
 // Places in a datagram, see docs/protocol.md.
 const (
 	dgVersion, dgType, dgSeal = 2, 3, 4
+	dgKeyID, dgTrailer        = 5, 6
 	dgSequence                = 8
 	dgSender, dgReceiver      = 16, 32
 	dgRecords                 = 48

@@ -29,7 +29,10 @@ func walk(t *testing.T, fn func(path string, content []byte)) {
 		}
 		switch path {
 		case ".git", "bin", "dist", "tmp":
-			return filepath.SkipDir
+			if d.IsDir() { // .git is a file in a worktree
+				return filepath.SkipDir
+			}
+			return nil
 		}
 		if !d.Type().IsRegular() {
 			return nil
