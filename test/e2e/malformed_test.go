@@ -181,10 +181,11 @@ func malformedAdverts(src netip.Addr) []badAdvert {
 
 // What comes on the sync link and is not a datagram of this session moves the
 // counter that names its fault, and nothing else. It comes from where the
-// peer's comes: from its namespace, with its addresses.
+// peer's comes: from its namespace, with its addresses. The gate is
+// off: it has tests of its own, and what is behind it must hold by itself.
 func TestMalformedDatagram(t *testing.T) {
 	const n = 400
-	p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{})
+	p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync.interface.eth2]", `xdp = "off"`)})
 	r1, r2 := p.Lab.R1, p.Lab.R2
 	wires := map[*netlab.Router]*tapped{r1: tap(t, p.Lab, r1, r2), r2: tap(t, p.Lab, r2, r1)}
 	crowd, err := drill.Crowd(p.Lab, n)
