@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"time"
 
@@ -55,7 +56,13 @@ type Relay struct {
 	latest uint64
 	wake   chan struct{}
 	stats  RelayStats
+	procs  int // GOMAXPROCS before
 }
+
+// relayProcs is more than there are processors: a test that reads what 100,000
+// flows print has its goroutines on all of GOMAXPROCS, and the relay's would wait
+// for longer than a peer does. Threads share what there is.
+const relayProcs = 8
 
 // Relay puts one into the sync link; seed makes what it does by chance
 // repeatable, as far as frames come in the same order.
@@ -78,6 +85,7 @@ func (l *Lab) Relay(seed uint64) (*Relay, error) {
 		}
 	}
 	l.relay.Store(r)
+	r.procs = runtime.GOMAXPROCS(max(relayProcs, runtime.GOMAXPROCS(0)))
 	r.done.Add(3)
 	go r.read(0)
 	go r.read(1)
@@ -102,6 +110,7 @@ func (r *Relay) Close() (err error) {
 	r.lab.relay.CompareAndSwap(r, nil)
 	close(r.stop)
 	r.done.Wait()
+	runtime.GOMAXPROCS(r.procs)
 	for _, router := range r.lab.Routers() {
 		err = errors.Join(err, r.lab.isolate(router, false))
 	}

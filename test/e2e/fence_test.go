@@ -68,9 +68,15 @@ func TestFenceIsNeverLeftUp(t *testing.T) {
 		name string
 		sig  unix.Signal
 		hold time.Duration
-	}{{"killed", unix.SIGKILL, 0}, {"hung", unix.SIGSTOP, fenceHold}} {
+		opts drill.PairOptions
+	}{
+		{"killed", unix.SIGKILL, 0, drill.PairOptions{}},
+		{"hung", unix.SIGSTOP, fenceHold, drill.PairOptions{}},
+		{"hung, its clock ahead of the kernel's", unix.SIGSTOP, fenceHold, drill.PairOptions{Tandem: ahead(t, "r2", 5*time.Hour)}},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitAtTakeover})}
+			c.opts.Edit = commitAtTakeover
+			s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, c.opts)}
 			s.gatherOf(load.CrowdConfig{UDPSNAT: 40000})
 			if err := s.AwaitCopied(t.Context(), s.Lab.R1, 40000, 10*time.Second); err != nil {
 				t.Fatal(err)

@@ -23,6 +23,9 @@ import (
 // cruel is a sync link at its worst.
 var cruel = netlab.Harm{Lose: 0.2, Duplicate: 0.2, Replay: 0.05, Corrupt: 0.1, Delay: time.Millisecond, Jitter: 10 * time.Millisecond}
 
+// commitSoon spares a scene that compares kernel tables some waiting.
+var commitSoon = within("[conntrack-sync]", `commit-after = "300ms"`)
+
 // TestHostileLink: whatever the sync link does to datagrams, in the end both
 // routers hold the same flows, and a takeover finds each of them. Flows are
 // born, change and die meanwhile, and the Backup's daemon begins anew, so that
@@ -34,20 +37,21 @@ func TestHostileLink(t *testing.T) {
 		opts drill.PairOptions
 		harm func(s *scene) *netlab.Relay
 	}{
-		{"20 % lost by nftables", drill.PairOptions{}, func(s *scene) *netlab.Relay {
+		{"20 % lost by nftables", drill.PairOptions{Edit: commitSoon}, func(s *scene) *netlab.Relay {
 			if err := s.Lab.R1.Lose(netlab.Sync, 20); err != nil {
 				t.Fatal(err)
 			}
 			return nil
 		}},
-		{"lost, repeated, reordered, damaged", drill.PairOptions{}, func(s *scene) *netlab.Relay {
+		{"lost, repeated, reordered, damaged; sealed", drill.PairOptions{Edit: sealed(t)}, func(s *scene) *netlab.Relay {
 			relay := s.relay()
 			relay.Harm(cruel)
 			return relay
 		}},
-		{"the same, sealed", drill.PairOptions{Edit: sealed(t)}, func(s *scene) *netlab.Relay {
+		{"the same without a key, and parted every second", drill.PairOptions{Edit: commitSoon}, func(s *scene) *netlab.Relay {
 			relay := s.relay()
 			relay.Harm(cruel)
+			s.flap(relay)
 			return relay
 		}},
 	} {
@@ -85,6 +89,32 @@ func (s *scene) relay() *netlab.Relay {
 	return r
 }
 
+// flap parts the link again and again, for longer and for less long than a
+// peer waits, until the test ends.
+func (s *scene) flap(relay *netlab.Relay) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	s.t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			for _, phase := range []struct {
+				do    func()
+				lasts time.Duration
+			}{{relay.Part, time.Duration(100+i%4*150) * time.Millisecond}, {relay.Heal, 700 * time.Millisecond}} {
+				phase.do()
+				select {
+				case <-stop:
+					return
+				case <-time.After(phase.lasts):
+				}
+			}
+		}
+	}()
+}
+
 // wasCruel says whether all of the harm was done, and refused.
 func (s *scene) wasCruel(relay *netlab.Relay) {
 	s.t.Helper()
@@ -106,8 +136,8 @@ func sealed(t *testing.T) func(router, text string) string {
 	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return func(_, text string) string {
-		return strings.Replace(text, `authentication = "none"`, `key-file = "`+path+`"`, 1)
+	return func(router, text string) string {
+		return strings.Replace(commitSoon(router, text), `authentication = "none"`, `key-file = "`+path+`"`, 1)
 	}
 }
 

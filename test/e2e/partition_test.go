@@ -13,7 +13,7 @@ import (
 )
 
 // partition is how long the sync link is parted; `make proof` says 60s.
-var partition = flag.Duration("partition", 8*time.Second, "length of the partition under 10,000 new flows/s")
+var partition = flag.Duration("partition", 5*time.Second, "length of the partition under 10,000 new flows/s")
 
 // TestPartition: the sync link passes nothing while 10,000 flows are born each
 // second, and some of the older ones die. Nobody changes role; when it heals
@@ -22,7 +22,7 @@ func TestPartition(t *testing.T) {
 	const rate = 10_000
 	flows := int(partition.Seconds() * rate)
 	roomFor(t, flows+10_000)
-	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{})}
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitSoon})}
 	r1, r2 := s.Lab.R1, s.Lab.R2
 	for _, r := range s.Lab.Routers() { // what is born first must not have died at the end
 		if err := r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_udp_timeout", "600"}); err != nil {

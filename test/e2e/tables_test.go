@@ -186,6 +186,10 @@ func (s *scene) same(active *netlab.Router, n int, limit time.Duration) time.Dur
 	s.t.Helper()
 	backup := s.Lab.Other(active)
 	began, wrong := time.Now(), ""
+	if err := s.AwaitCopied(s.t.Context(), active, n, limit); err != nil { // cheaper to ask
+		s.t.Fatal(err)
+	}
+	eventually(s.t, limit, "the view committed", func() bool { return s.status(backup).Sync.Peers[0].Uncommitted == 0 })
 	for {
 		truth := kernelEntries(s.t, active)
 		wrong = ""
