@@ -185,22 +185,29 @@ func (s *scene) visits(n int) {
 	s.t.Helper()
 	path := drill.Paths(s.Lab)[0]
 	l := listen(s.t, path)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(c, c)
-			_ = c.Close()
-		}
-	}()
+	receive(l)
 	for range n {
 		if err := visit(path); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	_ = l.Close()
+}
+
+// receive answers visits until the listener is closed.
+func receive(l net.Listener) {
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
 }
 
 func visit(path load.Path) (err error) {
