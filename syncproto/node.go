@@ -21,6 +21,10 @@ type Config struct {
 	BootID [16]byte // /proc/sys/kernel/random/boot_id
 	NetNS  uint64   // SO_NETNS_COOKIE: whose kernel table the flows are of
 
+	// Seeding: the kernel table is still being read. Before Node.Seeded no peer
+	// is told COMPLETE, or it would sweep what was not yet seeded.
+	Seeding bool
+
 	HoldDeath   time.Duration // how long an uncertain death waits; default 3.6 s (one Active_Down_Interval)
 	BatchWindow time.Duration // how long a change waits for others; default 1 ms
 	Heartbeat   time.Duration // default 50 ms
@@ -131,6 +135,17 @@ func (n *Node) SetActive(active bool) {
 	if active {
 		for _, p := range n.peers {
 			p.view.forgetDeletes()
+		}
+	}
+}
+
+// Seeded ends Config.Seeding: what was there at start has been given by Seed.
+func (n *Node) Seeded(now int64) {
+	n.now = now
+	n.cfg.Seeding = false
+	for _, p := range n.peers {
+		if p.session.confirmed {
+			p.out.joinRest()
 		}
 	}
 }

@@ -110,8 +110,28 @@ func (o *sender) join(now int64) {
 	o.finishJoin()
 }
 
+// joinRest makes part of the join what came since it began and is not
+// acknowledged.
+func (o *sender) joinRest() {
+	for k := range o.words {
+		t := &o.p.n.own.tabs[k]
+		for i := range t.size {
+			w := o.word(slotOf(kind(k), i))
+			if !t.at(i).has(flagUsed) || *w&(slotBased|slotJoin) != 0 {
+				continue
+			}
+			*w |= slotJoin
+			o.joinLeft++
+			if *w&slotTold == 0 {
+				o.joinTodo++
+			}
+		}
+	}
+	o.finishJoin()
+}
+
 func (o *sender) finishJoin() {
-	if o.joinLeft == 0 && o.complete == idle && (o.release == idle || o.release == acked) {
+	if o.joinLeft == 0 && !o.p.n.cfg.Seeding && o.complete == idle && (o.release == idle || o.release == acked) {
 		o.complete = due
 	}
 }

@@ -172,7 +172,7 @@ func (d *daemon) openTable() (*conntrack.Table, error) {
 
 func (d *daemon) newNode() *link.Locked {
 	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
-		Rand: crand.Reader, HoldDeath: d.holdDeath(), Heartbeat: d.heartbeat(), Rate: d.cfg.Sync.Rate}
+		Rand: crand.Reader, HoldDeath: d.holdDeath(), Seeding: true, Heartbeat: d.heartbeat(), Rate: d.cfg.Sync.Rate}
 	return &link.Locked{Node: syncproto.New(cfg)}
 }
 
@@ -223,7 +223,7 @@ func (d *daemon) openCapture(r *replication, port uint32) error {
 	}
 	d.undoing(capture.Close)
 	r.capture, r.replica.forget = capture, capture.Forget
-	d.tasks = append(d.tasks, capture)
+	d.tasks = append(d.tasks, capture, seeding{capture, r.replica})
 	return nil
 }
 

@@ -3,9 +3,30 @@
 package node
 
 import (
+	"context"
+
 	"github.com/tandem-ha/tandem/conntrack"
 	"github.com/tandem-ha/tandem/internal/mutant"
+	"github.com/tandem-ha/tandem/loader"
 )
+
+// seeding tells the replication when the kernel table that existed at start
+// was read: until then peers keep what they have of a former life of this node.
+type seeding struct {
+	capture *loader.Capture
+	replica *replica
+}
+
+func (s seeding) String() string { return "seeding" }
+
+func (s seeding) Run(ctx context.Context) error {
+	select {
+	case <-s.capture.Ready():
+		s.replica.locked(func(now int64) { s.replica.node.Seeded(now) })
+	case <-ctx.Done():
+	}
+	return nil
+}
 
 // sink takes what the capture drained. Begin and End bracket a batch, so that
 // a batch costs one lock and one wake of the link.

@@ -75,3 +75,42 @@ func TestKillInJoin(t *testing.T) {
 	s.same(r1, flows, 20*time.Second)
 	s.takeover(flows)
 }
+
+// TestRestartKeepsTheCopy: the Active's daemon is killed and starts again while
+// the Backup cannot take over (one of its interfaces is down). Until the new
+// daemon has read its kernel table it has no flows to tell; what the Backup has
+// of them must not go for that, not for a moment.
+func TestRestartKeepsTheCopy(t *testing.T) {
+	const flows = 20_000
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitSoon})}
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	s.watch()
+	s.gather(flows)
+	s.same(r1, flows, 20*time.Second)
+	if _, err := r2.LinkDown("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	s.before = s.wire.Stats()
+	sigkill(t, s.Process(r1).Process.Pid)
+	<-s.Process(r1).Done()
+	start(t, s.Pair, r1)
+	fewest := flows
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		fewest = min(fewest, int(s.status(r2).Table.Entries))
+	}
+	t.Logf("r2 had %d entries at the fewest", fewest)
+	if fewest < flows {
+		t.Errorf("r2 had only %d of %d entries for a while", fewest, flows)
+	}
+	s.become(r1, control.RoleActive, 5*time.Second)
+	s.speak("the Active's daemon began anew")
+	s.quiet("the Active's daemon began anew")
+	if err := r2.LinkUp("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AwaitReady(t.Context(), r1, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.same(r1, flows, 20*time.Second)
+	s.takeover(flows)
+}
