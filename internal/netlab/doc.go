@@ -18,7 +18,8 @@
 //	                               sync switch
 //
 // The sync switch stands for a cable: a router without power costs the other
-// one the carrier of eth2 but leaves it the interface.
+// one the carrier of eth2 but leaves it the interface. A Relay may stand in it,
+// which does to datagrams what no switch does; a power cut ends it.
 //
 // All three switches live in one namespace of their own, without addresses.
 package netlab
