@@ -131,10 +131,18 @@ func (o *sender) storedSlot(c *carried, seq uint64) {
 	if *w&slotFlight == 0 || *w>>slotBits != uint32(seq)&slotSeqTop {
 		return // a later datagram carries it
 	}
-	*w &^= slotFlight
-	o.inFlight--
+	o.landed(w)
 	if c.class == classDelete {
 		*w &^= slotTold
+	}
+}
+
+// landed takes a slot out of what is on the way.
+func (o *sender) landed(w *uint32) {
+	*w &^= slotFlight
+	o.inFlight--
+	if *w&slotDirty != 0 {
+		o.both--
 	}
 }
 
@@ -151,8 +159,7 @@ func (o *sender) lost(f *flight) {
 		if *w&slotFlight == 0 || *w>>slotBits != uint32(f.seq)&slotSeqTop {
 			continue
 		}
-		*w &^= slotFlight
-		o.inFlight--
+		o.landed(w)
 		o.mark(c.slot, &o.again, f.since)
 	}
 	if f.complete && o.complete == flying {

@@ -37,7 +37,7 @@ func (w *world) check() error {
 func (h *host) checkBounds() error {
 	o := &h.peer.out
 	slots := int(h.node.own.tabs[kind4].size + h.node.own.tabs[kind6].size)
-	if o.again.n+o.fresh.n > slots || o.dirty < 0 || o.inFlight < 0 || o.joinLeft < 0 || o.joinTodo < 0 ||
+	if o.again.n+o.fresh.n > slots || o.dirty < 0 || o.inFlight < 0 || o.both < 0 || o.both > min(o.dirty, o.inFlight) || o.joinLeft < 0 || o.joinTodo < 0 ||
 		o.dirty > slots || o.inFlight > slots || o.flights.n > maxWindow || slots > 2*universe {
 		return fmt.Errorf("not bounded: %d slots, %d+%d queued, %d dirty, %d in flight, join %d/%d",
 			slots, o.again.n, o.fresh.n, o.dirty, o.inFlight, o.joinLeft, o.joinTodo)

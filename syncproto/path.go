@@ -165,16 +165,16 @@ func (p *Peer) quietPaths(now int64) {
 	}
 }
 
-// reportedPaths takes a PATH record: which of our paths the peer hears, and
-// what it calls the one by which this came.
-func (p *Peer) reportedPaths(m *pathRecord, now int64) {
+// reportedPaths takes a PATH record of the datagram seq: which of our paths the
+// peer hears, and what it calls the one by which this came.
+func (p *Peer) reportedPaths(m *pathRecord, seq uint64, now int64) {
 	if p.from != nil {
 		p.from.theirs, p.from.limit = m.number, max(m.payload, MinPayload)
 	}
-	if p.fromSeq <= p.reported {
+	if seq <= p.reported {
 		return // overtaken by a younger one
 	}
-	p.reported = p.fromSeq
+	p.reported = seq
 	for _, q := range p.paths {
 		if on := m.heard>>(q.number-1)&1 != 0; on != q.echoed {
 			q.echoed, q.since = on, now

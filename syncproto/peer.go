@@ -32,9 +32,8 @@ type Peer struct {
 	heard     int64 // last valid datagram; 0: never
 
 	paths    []*Path
-	use      *Path // nil: there is none
-	from     *Path // by which the datagram came that is being taken
-	fromSeq  uint64
+	use      *Path  // nil: there is none
+	from     *Path  // by which the datagram came that is being taken
 	reported uint64 // sequence of the latest PATH record; 0: none in this session
 
 	in       received

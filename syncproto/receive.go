@@ -106,7 +106,6 @@ func (p *Peer) receiveData(h *header, body []byte, now int64) error {
 	}
 	s.confirm(now)
 	p.in.mark(h.seq)
-	p.fromSeq = h.seq
 	p.hear(now)
 	p.apply(h, body, now)
 	return nil
@@ -216,7 +215,7 @@ func (p *Peer) applyControl(typ byte, body []byte, seq uint64, now int64) bool {
 	case recPath:
 		var m pathRecord
 		parsePath(body, &m)
-		p.reportedPaths(&m, now)
+		p.reportedPaths(&m, seq, now)
 	case recComplete:
 		if p.view.saidComplete(now) {
 			p.n.event(Event{Kind: ViewComplete, Peer: p})

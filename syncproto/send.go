@@ -45,6 +45,7 @@ type sender struct {
 	again, fresh queue // slots that were lost on the way; slots that changed
 	dirty        int
 	inFlight     int // slots
+	both         int // slots that are dirty and in flight: counted twice above
 	batchAt      int64
 
 	joinKind kind // where the join goes on
@@ -142,6 +143,9 @@ func (o *sender) changed(slot uint32) { o.mark(slot, &o.fresh, o.p.n.now) }
 func (o *sender) mark(slot uint32, q *queue, since int64) {
 	w := o.word(slot)
 	if *w&slotDirty == 0 {
+		if *w&slotFlight != 0 {
+			o.both++
+		}
 		if o.dirty == 0 {
 			o.batchAt = min(o.batchAt, o.p.n.now+int64(o.p.n.cfg.BatchWindow))
 		}
@@ -224,6 +228,9 @@ func (o *sender) sent(slot uint32, class byte, from *queue) {
 	if *w&slotDirty != 0 {
 		*w &^= slotDirty
 		o.dirty--
+		if *w&slotFlight != 0 {
+			o.both--
+		}
 	}
 	if *w&(slotJoin|slotTold) == slotJoin {
 		o.joinTodo--
@@ -267,7 +274,7 @@ func (o *sender) backlog(now int64) (int, time.Duration) {
 	if f := o.flights.oldest(); f != nil && f.flows > 0 {
 		since = min(since, f.since)
 	}
-	return o.waiting() + o.inFlight, time.Duration(now - since)
+	return o.waiting() + o.inFlight - o.both, time.Duration(now - since)
 }
 
 // deadline is when what is on the way is given up, or a resend goes on.
