@@ -21,7 +21,7 @@ type Who struct {
 	Call     bool // not a hello
 	Asks     bool // the caller does not hear this node
 	Self     bool // it is this node's own, come back
-	Namesake bool // another node has this node's name
+	Namesake bool // another node has this node's name, or that of a peer that is up
 }
 
 // Who says who sent payload, if it is a call or a hello of a node that speaks
@@ -40,6 +40,8 @@ func (n *Node) Who(payload []byte) (w Who, ok bool) {
 	if m.name != "" && m.name == n.cfg.Name {
 		w.Self = m.bootID == n.cfg.BootID && m.netns == n.cfg.NetNS
 		w.Namesake = !w.Self
+	} else if p := n.Named(m.name); p != nil && p.up { // one that rebooted was silent meanwhile
+		w.Namesake = m.bootID != p.hello.bootID || m.netns != p.hello.netns
 	}
 	return w, true
 }

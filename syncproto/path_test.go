@@ -366,6 +366,20 @@ func TestWho(t *testing.T) {
 	if p := b.Named("a"); p != nil || len(b.Peers()) > 0 {
 		t.Error("listening alone made a peer")
 	}
+
+	// A peer's name is its own as long as it is up.
+	w := ethernet()
+	w.ab.given, w.ba.given = "b", "a"
+	w.join(t, 1)
+	call := buf[:New(Config{Name: "a", NetNS: 7, Rand: seeded(5), Policy: conntrack.DefaultPolicy()}).FillCall(buf, true)]
+	if got, ok := w.b.Who(call); !ok || !got.Namesake || got.Self {
+		t.Errorf("a second a beside one that is up: %+v", got)
+	}
+	w.cut[0], w.cut[1] = [2]bool{true, true}, [2]bool{true, true}
+	w.run(400 * time.Millisecond)
+	if got, ok := w.b.Who(call); !ok || got.Namesake {
+		t.Errorf("a that rebooted: %+v", got)
+	}
 }
 
 // TestReplayedHelloIsNotHeard: a hello of the living pair, played again while

@@ -75,7 +75,7 @@ func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 		st.DroppedOwn += seen.DroppedOwn
 		st.DroppedNamesake += seen.DroppedNamesake
 		if seen.DroppedNamesake > 0 {
-			st.Namesake, st.NamesakeHeard = seen.Namesake, time.Now()
+			st.Namesake, st.NamesakeName, st.NamesakeHeard = seen.Namesake, seen.NamesakeName, time.Now()
 		}
 	})
 }
@@ -124,7 +124,7 @@ func (l *Link) deliver(r *received, seen *Stats, now int64) (valid bool) {
 	switch {
 	case said && who.Namesake:
 		seen.DroppedNamesake++
-		seen.Namesake = src
+		seen.Namesake, seen.NamesakeName = src, who.Name
 		return false
 	case said && who.Self && who.Call:
 		seen.DroppedOwn++

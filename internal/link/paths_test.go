@@ -238,6 +238,43 @@ func TestStartsWithoutOneLink(t *testing.T) {
 	wait(t, 10*time.Second, "joined by the second", func() bool { return bothWays(2, a, b) })
 }
 
+// TestLinksToDifferentPeers: each of a's links leads to another node; what a
+// tells arrives at both at once, and one that is gone holds up nobody.
+func TestLinksToDifferentPeers(t *testing.T) {
+	a, b := newSides(t)
+	c := &side{t: t, addr: netip.MustParseAddr("192.168.253.3"), ns: newNamespace(t)}
+	cable(a, c, "sync2")
+	a.address("sync2", "192.168.253.1/24")
+	c.address("sync2", "192.168.253.3/24")
+	a.startLinks(Config{Interface: "sync0"}, Config{Interface: "sync2"})
+	b.startLinks(Config{Interface: "sync0"})
+	c.startLinks(Config{Interface: "sync2"})
+	a.tell(0, 1000)
+	have := func(n int) func() bool {
+		return func() bool {
+			nb, cb := b.view()
+			nc, cc := c.view()
+			return nb == n && nc == n && cb && cc
+		}
+	}
+	wait(t, 5*time.Second, "at both", have(1000))
+	worst := time.Duration(0)
+	for i := range 20 {
+		time.Sleep(7 * time.Millisecond)
+		a.tell(1000+i, 1)
+		worst = max(worst, wait(t, time.Second, "at both", have(1001+i)))
+	}
+	t.Logf("worst of 20: %v", worst)
+	if worst > 100*time.Millisecond {
+		t.Errorf("a flow took %v, want at most 100 ms", worst)
+	}
+	b.setUp("sync0", false)
+	a.tell(1020, 5000)
+	wait(t, time.Second, "at the one that is left", func() bool { n, _ := c.view(); return n == 6020 })
+	b.setUp("sync0", true)
+	wait(t, 2*time.Second, "at both again", have(6020))
+}
+
 // TestNamesake: a node of the same name is not listened to, counted and shown.
 func TestNamesake(t *testing.T) {
 	a, b := newSides(t)

@@ -3,11 +3,13 @@
 package link
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/tandem-ha/tandem/conntrack"
 	"github.com/tandem-ha/tandem/syncproto"
 )
 
@@ -37,6 +39,13 @@ func (b *bench) hear(from string, payload []byte) (valid bool, seen Stats) {
 func callOf(name string, asks bool) []byte {
 	buf := make([]byte, syncproto.MinPayload)
 	return buf[:newNamed(name).FillCall(buf, asks)]
+}
+
+// namesakeOf is a call of a node of that name in another network namespace.
+func namesakeOf(name string) []byte {
+	buf := make([]byte, syncproto.MinPayload)
+	n := syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: name, NetNS: 7})
+	return buf[:n.FillCall(buf, true)]
 }
 
 func (b *bench) station(a string) *station { return at(b.stations(), netip.MustParseAddr(a)) }
@@ -89,6 +98,9 @@ func TestIntroduced(t *testing.T) {
 	data[3] = 2
 	if ok, seen := b.hear("10.9.0.2", data); ok || seen.DroppedStranger != 1 || len(b.node.Peers()) != 0 {
 		t.Errorf("data of nobody: %t, %+v", ok, seen)
+	}
+	if ok, seen := b.hear("10.9.0.2", namesakeOf("r1")); ok || seen.DroppedNamesake != 1 || seen.NamesakeName != "r1" {
+		t.Errorf("a namesake: %t, %+v", ok, seen)
 	}
 	if ok, _ := b.hear("10.9.0.2", callOf("r2", true)); !ok || b.station("10.9.0.2").peer.Name() != "r2" {
 		t.Errorf("a call: %t, %+v", ok, b.station("10.9.0.2"))

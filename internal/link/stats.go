@@ -22,8 +22,9 @@ type Stats struct {
 	DroppedInterface                 uint64 // came by another interface
 	DroppedStranger                  uint64 // source is no peer
 	DroppedOwn                       uint64 // our own call, come back
-	DroppedNamesake                  uint64 // of another node that has our name
+	DroppedNamesake                  uint64 // of a node that has our name, or a peer's
 	Namesake                         netip.Addr
+	NamesakeName                     string
 	NamesakeHeard                    time.Time // the last time
 	DroppedTruncated                 uint64    // longer than the MTU
 	DroppedUnsealed                  uint64    // not sealed, though we have keys

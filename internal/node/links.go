@@ -145,8 +145,8 @@ func pathAlarms(s *control.SyncStatus) (out []control.Alarm) {
 func (b *backend) nameAlarms() (out []control.Alarm) {
 	for _, l := range b.d.sync.links {
 		if s := l.Stats(); time.Since(s.NamesakeHeard) < 3*time.Second {
-			text := fmt.Sprintf("another node is called %s too, at %s on %s, and is not listened to: give each its own name ([node] name)",
-				b.d.cfg.Node.Name, s.Namesake, s.Interface)
+			text := fmt.Sprintf("two nodes are called %s, one of them at %s on %s, which is not listened to: give each its own name ([node] name)",
+				s.NamesakeName, s.Namesake, s.Interface)
 			out = append(out, control.Alarm{Kind: "same-name", Text: text, About: s.Interface})
 		}
 	}
