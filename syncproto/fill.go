@@ -62,7 +62,7 @@ func (pa *Path) fillHello(buf []byte) int {
 
 func (pa *Path) fillData(buf []byte, now int64) int {
 	p, o := pa.p, &pa.p.out
-	beat, used := pa.owesBeat || now >= pa.beat+int64(p.n.cfg.Heartbeat), p.use == pa
+	beat, used := pa.owesBeat || now >= pa.beat+p.beatEvery(), p.use == pa
 	if used {
 		o.size = len(buf)
 	}

@@ -120,6 +120,15 @@ func (p *Peer) silence() int64 { return max(3*int64(p.n.cfg.Heartbeat), shortest
 
 const shortestSilence = 150 * int64(time.Millisecond)
 
+// beatEvery is how often each path has a heartbeat. With several paths six of
+// them fit a silence: so many in a row are seldom lost where one of five is.
+func (p *Peer) beatEvery() int64 {
+	if len(p.paths) > 1 {
+		return min(int64(p.n.cfg.Heartbeat), p.silence()/6)
+	}
+	return int64(p.n.cfg.Heartbeat)
+}
+
 // works says whether what we send by it arrives. A peer that says nothing of
 // paths is taken at our own ears.
 func (pa *Path) works() bool {
@@ -249,7 +258,7 @@ func (pa *Path) Deadline() int64 {
 	if pa.owesBeat {
 		return 0
 	}
-	d = min(d, p.stateDue, pa.beat+int64(p.n.cfg.Heartbeat))
+	d = min(d, p.stateDue, pa.beat+p.beatEvery())
 	if p.use == pa {
 		d = min(d, p.ackDue, p.repair.due, p.out.round.due, p.out.ready())
 	}

@@ -196,6 +196,24 @@ func TestAllPathsFail(t *testing.T) {
 	}
 }
 
+// TestLossIsNoFailure: paths that lose one datagram of five are not left for
+// each other all the time.
+func TestLossIsNoFailure(t *testing.T) {
+	w := ethernet()
+	w.join(t, 100)
+	noise := seeded(1)
+	w.filter = func(b []byte) []byte {
+		if noise.IntN(5) == 0 {
+			return nil
+		}
+		return b
+	}
+	w.run(time.Minute)
+	if a, b := w.ab.Stats(), w.ba.Stats(); a.PathChanges+b.PathChanges > 4 || !w.ab.Up() || a.Sessions != 1 {
+		t.Errorf("%d and %d changes of path in a minute, up %t", a.PathChanges, b.PathChanges, w.ab.Up())
+	}
+}
+
 // TestPathSizes: each path has its size, the smaller one of both ends; what was
 // on its way in large datagrams goes out in small ones after a change.
 func TestPathSizes(t *testing.T) {
