@@ -52,6 +52,8 @@ type instance struct {
 	ghost        bool   // the kernel lost it after Release
 	flow         conntrack.Flow
 	at           int64 // when it began
+	slot         uint32
+	hadSlot      bool // slot is the one that it ended in
 }
 
 type host struct {
@@ -173,6 +175,11 @@ func (h *host) seed(i int) {
 
 func (h *host) end(in *instance, byOwner bool) {
 	in.ended, in.byOwner = true, byOwner
+	k := in.flow.Key()
+	t := &h.node.own.tabs[kindOf(k.Family)]
+	if i, ok := t.findOrig(&k); ok {
+		in.slot, in.hadSlot = slotOf(t.kind, i), true
+	}
 	if h.other().seen[in.flow.Key()] < in.ownedFrom {
 		in.unsure = true // the peer never heard of an owner
 	}
@@ -207,10 +214,22 @@ func (h *host) release() {
 		in.owner = false
 	}
 	for _, in := range h.w.byMark {
-		if in.host == h.id && in.ended && h.other().remembers(in) {
-			in.unsure = true // only the sweep will end it, and then nobody owned it
+		if in.host == h.id && in.ended && (h.other().remembers(in) || h.reused(in) && h.other().holds(in)) {
+			in.unsure = true // only the sweep, or the end of what is in its slot, will end it, and then nobody owned it
 		}
 	}
+}
+
+// reused says whether another flow has the slot that an instance ended in.
+func (h *host) reused(in *instance) bool {
+	return in.hadSlot && in.slot>>1 < h.node.own.tabs[in.slot&1].size && h.node.own.body(in.slot).has(flagUsed)
+}
+
+// holds says whether a host has a flow of the other, in whatever life.
+func (h *host) holds(in *instance) bool {
+	k := in.flow.Key()
+	_, ok := h.peer.View().find(&k)
+	return ok
 }
 
 // remembers says whether a host has a flow of the other from a session that is
