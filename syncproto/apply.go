@@ -221,11 +221,15 @@ func (v *View) del(rec *flowRecord, seq uint64) {
 	*w = slotWord(slotEmpty, seq)
 }
 
-// ended takes a flow that packets ended here out of the view.
+// ended takes a flow that packets ended here out of the view. The peer may have
+// it for long: a digest that says so must not bring it back.
 func (v *View) ended(k *conntrack.Key) {
 	if i, ok := v.find(k); ok {
 		t := v.table(k.Family)
-		v.loseSlot(t.at(i))
+		if b := t.at(i); !b.has(viewFormer) {
+			w := v.word(b.link)
+			*w = slotWord(slotRefused, *w&slotSeqMask)
+		}
 		v.drop(t, i, false)
 	}
 }

@@ -151,6 +151,23 @@ func TestRefusedSlots(t *testing.T) {
 	}
 }
 
+// TestEndedStaysAway: a flow that packets ended at the new Active is not asked
+// back from the former one, which still has it.
+func TestEndedStaysAway(t *testing.T) {
+	c := quick(10)
+	c.a.Release(c.now)
+	c.b.SetActive(true)
+	c.b.Gone(tcpFlow(3), c.now)
+	c.run(time.Second)
+	k := tcpFlow(3).Key()
+	if _, back := c.ba.View().find(&k); back {
+		t.Error("it is back")
+	}
+	if s := c.ba.RepairStats(); s.SentResync != 0 || s.Incomparable == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestResyncIsBounded: who asks on and on gets no more than so much.
 func TestResyncIsBounded(t *testing.T) {
 	c := quick(300)

@@ -26,7 +26,7 @@ const (
 	slotSeqMask = 1<<slotSeqBits - 1
 	slotEmpty   = 0
 	slotLost    = 1<<26 - 1 // the slot's flow is not kept: its tuple is another's now
-	slotRefused = 1<<26 - 2 // nor here: the policy, an own address, or no room
+	slotRefused = 1<<26 - 2 // nor here: the policy, an own address, no room, or packets ended it here
 )
 
 // View is the copy of one peer's flows. It also keeps what the committer did

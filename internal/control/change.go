@@ -58,12 +58,15 @@ func (s *Server) changing(mux *http.ServeMux) {
 	mux.Handle("POST "+pathYield, change(s, s.backend.Yield))
 }
 
+// maxOrder bounds the JSON of an order.
+const maxOrder = 1 << 10
+
 // change answers one changing command: its order comes as JSON, what came of
 // it goes back as JSON, a refusal as a failure.
 func change[Order, Outcome any](s *Server, do func(context.Context, Order) (Outcome, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var order Order
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&order); err != nil {
+		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&order); err != nil {
 			fail(w, http.StatusBadRequest, fmt.Errorf("read the order: %w", err))
 			return
 		}

@@ -81,6 +81,9 @@ func TestChangesNeedRoot(t *testing.T) {
 		{65534, http.MethodPost, pathStatus, "", http.StatusForbidden},
 		{65534, http.MethodPost, pathSwitchover, "{}", http.StatusForbidden},
 		{65534, http.MethodPost, pathYield, "{}", http.StatusForbidden},
+		{65534, http.MethodPost, pathResync, `""`, http.StatusForbidden},
+		{65534, http.MethodGet, pathResync, "", http.StatusMethodNotAllowed},
+		{65534, http.MethodGet, pathDiff, "", http.StatusOK},
 		{65534, http.MethodDelete, pathStatus, "", http.StatusForbidden},
 		{65534, http.MethodGet, pathStatus, "", http.StatusOK},
 		{0, http.MethodPost, pathStatus, "", http.StatusMethodNotAllowed}, // only looks
