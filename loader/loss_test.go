@@ -45,7 +45,7 @@ func TestLossHastensAudit(t *testing.T) {
 
 	audits := c.Stats().Audits
 	c.reader.mu.Lock()
-	l.in(l.router, func() { run(t, "conntrack", "-D", "-p", "udp") })
+	l.in(l.router, func() { run(t, "conntrack", "-F") })
 	time.Sleep(200 * time.Millisecond)
 	c.reader.mu.Unlock()
 	known := sink.having(func(e *entry) bool { return e.told+e.seeded > 0 })
