@@ -209,6 +209,9 @@ func (v *View) deleted(t *table, i uint32, err error) {
 		v.stats.Deleted++
 		b.clear(viewKernel)
 		b.set(viewAgain) // if it came back meanwhile, it is to be created
+		var k conntrack.Key
+		t.key(i<<1, &k)
+		v.n.own.deleted(&k)
 		return
 	}
 	v.stats.Retried++

@@ -286,16 +286,31 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	slot, b := slotOf(t.kind, i), t.at(i)
 	switch {
 	case !b.has(ownOwner) && !n.active:
-		if o.drop.released && !o.drop.running { // a peer may need it to take over
-			b.set(ownGhost)
-		} else {
-			o.remove(slot, false)
-		}
+		o.entryGone(slot)
 	case certain(d, b.state):
 		o.remove(slot, b.has(ownOwner))
 	case !b.has(ownHeld):
 		b.set(ownHeld)
 		o.held = append(o.held, heldDeath{slot, b.link, now + int64(n.cfg.HoldDeath)})
+	}
+}
+
+// entryGone ends a flow that this node does not own, after its entry; a
+// released one stays, since a peer may need it to take over.
+func (o *own) entryGone(slot uint32) {
+	if o.drop.released && !o.drop.running {
+		o.body(slot).set(ownGhost)
+	} else {
+		o.remove(slot, false)
+	}
+}
+
+// deleted is told that this node deleted the entry of k, of which the kernel
+// tells it nothing: a flow seeded from it is over, too.
+func (o *own) deleted(k *conntrack.Key) {
+	t := &o.tabs[kindOf(k.Family)]
+	if i, ok := t.findOrig(k); ok && !t.at(i).has(ownOwner) && !o.n.active {
+		o.entryGone(slotOf(t.kind, i))
 	}
 }
 

@@ -92,6 +92,29 @@ func TestClash(t *testing.T) {
 	}
 }
 
+// TestSeededEndsWithItsEntry: a Backup that was restarted seeds what its kernel
+// table has of the Active's flows; when it deletes an entry on the owner's word,
+// nobody else tells it that the seeded flow is over.
+func TestSeededEndsWithItsEntry(t *testing.T) {
+	c := newCouple()
+	c.a.SetActive(true)
+	c.b.Seed(tcpFlow(1), c.now)
+	c.b.Seed(tcpFlow(2), c.now)
+	c.a.Tell(tcpFlow(1), c.now)
+	c.run(50 * time.Millisecond)
+	v := c.ba.View()
+	do(v, 0, c.now)
+	if c.b.OwnLen() != 2 {
+		t.Fatalf("%d own flows, want 2", c.b.OwnLen())
+	}
+	c.a.Gone(tcpFlow(1), c.now)
+	c.run(5 * time.Millisecond)
+	same(t, "gone", do(v, 0, c.now), []string{"delete"})
+	if c.b.OwnLen() != 1 {
+		t.Errorf("%d own flows, want the one that nobody ended", c.b.OwnLen())
+	}
+}
+
 // TestHottestFirst: flows that packets told last are committed first.
 func TestHottestFirst(t *testing.T) {
 	c := newCouple()
