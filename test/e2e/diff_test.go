@@ -111,7 +111,7 @@ func TestFlowDiff(t *testing.T) {
 	// An interface that comes late hastens the audits, and those put right what
 	// happened in silence.
 	for _, r := range p.Lab.Routers() {
-		tool(t, r, "ip", "link", "add", "late", "up", "type", "dummy")
+		tool(t, r, "ip", "link", "add", "late", "up", "type", "bridge")
 	}
 	eventually(t, 15*time.Second, "the audit of r2 puts the flow back", func() bool {
 		_, ok := listed(t, r2)[gone]
@@ -121,6 +121,34 @@ func TestFlowDiff(t *testing.T) {
 		_, ok := listed(t, r2)[onlyHere]
 		return ok
 	})
+}
+
+// TestFlowDiffAfterKill: the Active is killed, its peer takes over, and it comes
+// back and takes the role again; flows go on, end, and are made meanwhile. Then
+// both have the same.
+func TestFlowDiffAfterKill(t *testing.T) {
+	s := play(t, netlab.Options{}, drill.PairOptions{}, load.Mix{Steady: 20, UDP: 20}, 600)
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	sigkill(t, s.Process(r1).Process.Pid)
+	s.become(r2, control.RoleActive, 5*time.Second)
+	<-s.Process(r1).Done()
+	var d control.FlowDiff
+	decode(t, exec1(t, r2, false, "-j", "flow", "diff", "--socket", socket(s.Pair, r2)), &d)
+	if len(d.Differences) != 0 || d.Peers[0].Why == "" {
+		t.Errorf("r2 alone: %+v", d)
+	}
+	tool(t, r2, "conntrack", "-D", "-p", "udp", "-s", netlab.LANCrowd.Addr().String()) // these end here
+	if err := s.Start(r1); err != nil {
+		t.Fatal(err)
+	}
+	s.become(r1, control.RoleActive, 10*time.Second)
+	if err := s.AwaitReady(t.Context(), r1, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(4 * time.Second) // what is young comes of age
+	for _, r := range s.Lab.Routers() {
+		flowDiff(t, s.Pair, r, true)
+	}
 }
 
 // TestResync: everything goes over the link again, for root, and nothing
