@@ -63,6 +63,7 @@ type Committer struct {
 	report     func(Event)
 
 	rush, active atomic.Bool
+	resumed      atomic.Bool // from Resume until the role is left, or a rush
 	adopt        atomic.Bool // from Adopt until the role is left
 	adopting     atomic.Bool // Adopt was not answered yet
 	begun        time.Time
@@ -94,6 +95,9 @@ func (c *Committer) Wake() {
 // EvCommitted when nothing is left.
 func (c *Committer) Rush(on bool) {
 	c.rush.Store(on)
+	if on {
+		c.resumed.Store(false)
+	}
 	c.Wake()
 }
 
@@ -103,8 +107,13 @@ func (c *Committer) SetActive(on bool) {
 	c.active.Store(on)
 	if !on {
 		c.adopt.Store(false)
+		c.resumed.Store(false)
 	}
 }
+
+// Resume keeps the views out of the kernel table for one term as Active: this
+// node has forwarded all along, and what a peer has is a copy of that, older.
+func (c *Committer) Resume() { c.resumed.Store(true) }
 
 // Adopt asks for the views' flows to become own flows, in slices.
 func (c *Committer) Adopt() {
@@ -183,6 +192,8 @@ func (c *Committer) adoptSome() (more bool) {
 // due says whether to commit now, and from which age on.
 func (c *Committer) due(rush bool) (time.Duration, bool) {
 	switch {
+	case c.resumed.Load():
+		return 0, false
 	case rush || c.active.Load():
 		return 0, true
 	case !c.continuous || int64(time.Since(c.begun)) < c.pausedUntil.Load():

@@ -29,17 +29,20 @@ func (m *Machine) resume(cause string) {
 	m.nextTerm()
 	m.knowTerms()
 	m.released = false
+	m.do(Action{Kind: ActResume})
 	m.do(Action{Kind: ActSetActive, On: true})
 	m.note("takeover: " + cause)
 	m.activate()
 }
 
 // depart is a clean stop where another election leaves the addresses here: the
-// router goes on, so no fence.
+// router goes on, so no fence, and nothing of a peer is written over what it
+// forwards.
 func (m *Machine) depart() {
 	m.stage, m.released = stageBackup, true
 	m.note("yield: stopped by the operator")
 	m.fail(m.name + " is stopping")
+	m.do(Action{Kind: ActPause, D: m.timing.YieldFence})
 	m.do(Action{Kind: ActRelease})
 	m.do(Action{Kind: ActSetActive, On: false})
 	m.do(Action{Kind: ActFenceDown})

@@ -29,7 +29,7 @@ func (a Action) String() string {
 		return a.outcome()
 	}
 	return map[ActionKind]string{ActFenceDown: "fence down", ActFenced: "fenced", ActRelease: "release",
-		ActReleased: "released", ActForget: "forget", ActAdopt: "adopt", ActDropReleased: "drop released",
+		ActReleased: "released", ActResume: "resume", ActForget: "forget", ActAdopt: "adopt", ActDropReleased: "drop released",
 		ActReclaim: "reclaim", ActAnnounce: "announce", ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
 }
 

@@ -103,6 +103,23 @@ func TestOrdersOfAnotherElection(t *testing.T) {
 	})
 }
 
+// A node that resumes writes nothing into its kernel table, until it has left
+// the role and got it again.
+func TestResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w, ctx := running(t, true)
+		out, err := r.Resume(ctx, "here all along")
+		time.Sleep(time.Second)
+		if err != nil || out.Active != "r1" || r.committedSoFar() != 0 || slices.Contains(w.said, "fence up 500ms") {
+			t.Errorf("resume: %+v, %v, %d flows written; done: %v", out, err, r.committedSoFar(), w.said)
+		}
+		_, err = r.Yield(ctx, "BACKUP")
+		if _, err2 := r.Takeover(ctx, "MASTER"); err != nil || err2 != nil || r.cfg.Committer.Stats().Deleted+r.committedSoFar() != 700 {
+			t.Errorf("afterwards: %v, %v, %+v", err, err2, r.cfg.Committer.Stats())
+		}
+	})
+}
+
 // A yield that comes while a takeover commits is carried out at once, and who
 // asked for the takeover is told.
 func TestYieldOvertakesTakeover(t *testing.T) {

@@ -179,6 +179,8 @@ func (r *Runner) carryOut(a Action) {
 		r.cfg.Committer.Rush(a.On)
 	case ActPause:
 		r.cfg.Committer.Pause(a.D)
+	case ActResume:
+		r.cfg.Committer.Resume()
 	case ActForget:
 		r.cfg.Replica.Forget()
 	case ActReclaim:

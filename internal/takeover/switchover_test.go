@@ -214,9 +214,9 @@ func TestExternal(t *testing.T) {
 		"yield while committing": then(up, over, step{2, order(EvYield, 2), "note yield: keepalived,refuse the role was lost meanwhile: keepalived," + yieldWords + ",released,forget,done r1 has released the role,say Backup none complete=true"}),
 		"yield of a Backup":      then(up, step{1, order(EvYield, 1), "already "}),
 		"an Active that releases is not succeeded by ourselves": then(up, step{1, says(readyActive), ""}, step{2, says(readyBackup), ""}),
-		"a clean stop releases":                                 then(up, over, down, step{4, Event{Kind: EvStop}, "note yield: stopped by the operator,release,active false,fence down,stop election,say Backup none complete=true"}),
+		"a clean stop releases":                                 then(up, over, down, step{4, Event{Kind: EvStop}, "note yield: stopped by the operator,pause 1s,release,active false,fence down,stop election,say Backup none complete=true"}),
 		"started where the addresses are: no fence, nothing displaced": then(up, step{1, Event{Kind: EvTakeover, Order: 1, Cause: "here", On: true},
-			"active true,note takeover: here,rush false,adopt,note takeover complete,done r1 is Active,say Active none complete=true"}),
+			"resume,active true,note takeover: here,rush false,adopt,note takeover complete,done r1 is Active,say Active none complete=true"}),
 		"an address before the word: the fence waits": then(up, step{1, Event{Kind: EvForeignAddress}, "fence up 500ms,note an address of the other election appeared: the fence waits for its word"}, over),
 		"an address of an Active":                     then(up, over, down, step{4, Event{Kind: EvForeignAddress}, ""}),
 	} {
