@@ -22,9 +22,9 @@ import (
 // sends each packet back. Every packet is accounted, in either direction.
 type prober struct {
 	near, far   *net.UDPConn
-	sent        []int64 // when, by number
-	there, back []atomic.Bool
-	n           atomic.Int64 // numbers given
+	sent        []int64        // when, by number
+	there, back []atomic.Int64 // when it came, by number; 0: it did not
+	n           atomic.Int64   // numbers given
 	stop        chan struct{}
 	wg          sync.WaitGroup
 }
@@ -38,7 +38,7 @@ const (
 
 func startProbe(t *testing.T, l *netlab.Lab) *prober {
 	t.Helper()
-	p := &prober{sent: make([]int64, probeMost), there: make([]atomic.Bool, probeMost), back: make([]atomic.Bool, probeMost), stop: make(chan struct{})}
+	p := &prober{sent: make([]int64, probeMost), there: make([]atomic.Int64, probeMost), back: make([]atomic.Int64, probeMost), stop: make(chan struct{})}
 	at := netip.AddrPortFrom(netlab.ServerAddr.Addr(), netlab.DNATHostFirst+98)
 	p.far = probeSocket(t, l.Server, at, netip.AddrPort{})
 	p.near = probeSocket(t, l.Client, netip.AddrPort{}, at)
@@ -99,7 +99,7 @@ func (p *prober) speak() {
 	}
 }
 
-func (p *prober) hear(c *net.UDPConn, seen []atomic.Bool, answer func([]byte, netip.AddrPort)) {
+func (p *prober) hear(c *net.UDPConn, seen []atomic.Int64, answer func([]byte, netip.AddrPort)) {
 	b := make([]byte, 64)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(b)
@@ -110,7 +110,7 @@ func (p *prober) hear(c *net.UDPConn, seen []atomic.Bool, answer func([]byte, ne
 			continue
 		}
 		if i := binary.BigEndian.Uint64(b); i < probeMost {
-			seen[i].Store(true)
+			seen[i].Store(netlab.Now())
 		}
 		if answer != nil {
 			answer(b[:n], from)
@@ -126,22 +126,26 @@ func (p *prober) none(t *testing.T, what string, at int64) {
 	time.Sleep(300 * time.Millisecond) // for what is under way
 	counted, lost, oneWay := 0, 0, 0
 	var first, last int64
+	var slowest, slowAt time.Duration
 	for i := range end {
 		if p.sent[i] < at {
 			continue
 		}
 		counted++
-		if p.back[i].Load() {
+		if came := p.back[i].Load(); came != 0 {
+			if d := time.Duration(came - p.sent[i]); d > slowest {
+				slowest, slowAt = d, time.Duration(p.sent[i]-at)
+			}
 			continue
 		}
-		if lost++; p.there[i].Load() {
+		if lost++; p.there[i].Load() != 0 {
 			oneWay++
 		}
 		if last = p.sent[i] - at; first == 0 {
 			first = last
 		}
 	}
-	t.Logf("%s: %d packets counted, %d lost", what, counted, lost)
+	t.Logf("%s: %d packets counted, %d lost; the slowest took %v and left %v after the order", what, counted, lost, slowest, slowAt)
 	if lost > 0 {
 		t.Errorf("%s: %d of %d packets were lost, %d of them on the way back; they left from %v to %v after the order",
 			what, lost, counted, oneWay, time.Duration(first), time.Duration(last))
@@ -167,7 +171,7 @@ func TestProbeNotices(t *testing.T) {
 	time.Sleep(time.Second)
 	lost := 0
 	for i := range int(pr.n.Load()) - probeRate/10 {
-		if pr.sent[i] > at && !pr.back[i].Load() {
+		if pr.sent[i] > at && pr.back[i].Load() == 0 {
 			lost++
 		}
 	}
