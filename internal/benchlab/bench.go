@@ -72,7 +72,7 @@ func (b *bench) fill(o Options) (Options, error) {
 		o.Out = io.Discard
 	}
 	if o.rest == 0 {
-		o.rest, o.tail, o.settle = 2*time.Second, 6*time.Second, 5*time.Second
+		o.rest, o.tail, o.settle = 4*time.Second, 6*time.Second, 5*time.Second
 	}
 	switch {
 	case o.Runs < 1 || o.Runs > 1000:

@@ -53,10 +53,25 @@ func (p *peers) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	// r2's request for a full copy is answered by r1.
-	return p.await(ctx, 20*time.Second, "keepalived and conntrackd to settle", func() (bool, error) {
-		return p.ready(p.lab.R1, "primary") && p.ready(p.lab.R2, "backup"), p.ended()
-	})
+	for r, role := range map[*netlab.Router]string{p.lab.R1: "primary", p.lab.R2: "backup"} {
+		err := p.await(ctx, 20*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
+			return p.ready(r, role), p.ended()
+		})
+		if err != nil {
+			return fmt.Errorf("%w; last words:\n%s", err, p.lastWords(r))
+		}
+	}
+	return nil
+}
+
+// lastWords is the end of what a router's daemons wrote.
+func (p *peers) lastWords(r *netlab.Router) string {
+	var out []string
+	for _, proc := range p.byRouter[r] {
+		lines := strings.Split(strings.TrimSpace(proc.Tail()), "\n")
+		out = append(out, lines[max(0, len(lines)-8):]...)
+	}
+	return strings.Join(out, "\n")
 }
 
 func (p *peers) startOn(ctx context.Context, r *netlab.Router) error {
