@@ -46,7 +46,7 @@ func oneBench(name, about string) *cli.Command {
 			&cli.IntFlag{Name: "rate", Usage: "flows per second (default: the bench's own)"},
 			&cli.DurationFlag{Name: "life", Usage: "how long a connection of bench sync lives", Value: time.Second},
 			&cli.DurationFlag{Name: "interval", Usage: "advertise-interval of the pair", Value: 100 * time.Millisecond},
-			&cli.BoolFlag{Name: "j", Usage: "print the report as JSON; progress goes to stderr"},
+			&cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print the report as JSON; progress goes to stderr either way"},
 			&cli.StringFlag{Name: "save", Usage: "write NAME.json and a picture, NAME.svg, into `DIRECTORY`"},
 		},
 		Action: func(c *cli.Context) error { return runBench(c, name) },
@@ -72,7 +72,7 @@ func runBench(c *cli.Context, name string) error {
 	if dir := c.String("save"); dir != "" {
 		err = errors.Join(err, report.Save(dir))
 	}
-	if c.Bool("j") {
+	if c.Bool("json") {
 		enc := json.NewEncoder(c.App.Writer)
 		enc.SetIndent("", "  ")
 		return errors.Join(err, enc.Encode(report))
