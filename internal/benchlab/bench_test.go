@@ -17,7 +17,7 @@ import (
 
 // miniature is a bench of seconds: its figures mean nothing, but that it runs.
 func miniature(t *testing.T) Options {
-	return Options{Tandem: drill.BinaryForTest(t), Out: t.Output(), Runs: 1, Flows: 600, Rate: 2000, Life: 200 * time.Millisecond,
+	return Options{Tandem: drill.BinaryForTest(t), Out: t.Output(), Runs: 1, Flows: 800, Rate: 2000, Life: 200 * time.Millisecond,
 		rest: 300 * time.Millisecond, tail: 3 * time.Second, settle: 500 * time.Millisecond}
 }
 
@@ -31,7 +31,7 @@ func TestBenches(t *testing.T) {
 	for _, b := range benches {
 		t.Run(b.name, func(t *testing.T) {
 			opts := miniature(t)
-			opts.Compare = true
+			opts.Compare = b.name != "memory" && b.name != "lag" // they ask of the peer nothing that the rest does not
 			r, err := Run(t.Context(), b.name, opts)
 			if err != nil {
 				t.Fatal(err)
@@ -45,12 +45,8 @@ func TestBenches(t *testing.T) {
 					t.Errorf("%s has no figure %s", b.name, f.Name)
 				}
 			}
-			want := 3
-			if b.bare {
-				want = 4
-			}
-			if len(r.Runs) != want {
-				t.Errorf("%d runs, want %d", len(r.Runs), want)
+			for i := range r.Runs {
+				plausible(t, &r.Runs[i])
 			}
 		})
 	}
@@ -60,24 +56,24 @@ func TestBenches(t *testing.T) {
 	}
 }
 
-// What the connections cost is seen, and each of them reached the peer: else
-// the figures above would be of nothing.
-func TestSyncSees(t *testing.T) {
-	opts := miniature(t)
-	opts.Flows = 3000
-	r, err := Run(t.Context(), "sync", opts)
-	if err != nil {
-		t.Fatal(err)
+// plausible: what was measured was there. Flows reached the peer and left it,
+// and nobody is beyond what the lab can do.
+func plausible(t *testing.T, run *Sample) {
+	t.Helper()
+	if run.Trouble != "" {
+		t.Errorf("%s: %s", run.System, run.Trouble)
 	}
-	for i := range r.Runs {
-		run := &r.Runs[i]
-		if run.System != "tandem" {
-			continue
+	v := run.Values
+	for name, within := range map[string][2]float64{
+		"tcp_bytes": {20, 3000}, "udp_bytes": {20, 2000}, "birth_bytes": {20, 1000}, "flows_s": {0, 6000},
+		"commit_s": {1000, 2e6}, "bare_s": {1000, 2e6}, "join_s": {0.001, 20}, "lag_p50": {0.01, 1000}, "reached": {1500, 2500},
+	} {
+		if x, ok := v[name]; ok && (x < within[0] || x > within[1]) {
+			t.Errorf("%s: %s is %g, want %g to %g", run.System, name, x, within[0], within[1])
 		}
-		v := run.Values
-		if v["tcp_bytes"] < 10 || v["tcp_bytes"] > 500 || v["udp_bytes"] < 10 || v["tcp_left"] != 0 || v["udp_left"] != 0 || v["flows_s"] < 4000 {
-			t.Errorf("implausible: %v", v)
-		}
+	}
+	if run.System == "tandem" && (v["tcp_left"]+v["udp_left"]+v["silent"]+v["broken"] != 0) {
+		t.Errorf("tandem left or lost flows: %v", v)
 	}
 }
 

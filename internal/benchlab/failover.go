@@ -54,7 +54,7 @@ func runFailover(ctx context.Context, s *stand, sys system) (Values, error) {
 	if err := sleep(ctx, 3*drill.ActiveDown(100, s.opts.Advert)); err != nil {
 		return nil, err
 	}
-	l.AwaitHealthy(ctx, 10*time.Second)
+	l.AwaitHealthy(ctx, 2*s.opts.settle)
 	r := l.Report()
 	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
 	v := Values{

@@ -54,7 +54,7 @@ func (p *peers) start(ctx context.Context) (err error) {
 		}
 	}
 	for r, role := range map[*netlab.Router]string{p.lab.R1: "primary", p.lab.R2: "backup"} {
-		err := p.await(ctx, 20*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
+		err := p.await(ctx, 40*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
 			return p.ready(r, role), p.ended()
 		})
 		if err != nil {

@@ -31,7 +31,7 @@ var syncBench = bench{
 	run: runSync,
 	estimate: func(o *Options) time.Duration {
 		phase := seconds(o.Flows, o.Rate) + o.Life + o.tail + o.rest
-		return 2*phase + 40*time.Second
+		return 2*phase + o.settle + 40*time.Second
 	},
 }
 
@@ -44,6 +44,9 @@ func seconds(n, perSecond int) time.Duration {
 
 func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 	v := Values{}
+	if err := sleep(ctx, s.opts.settle); err != nil {
+		return v, err
+	}
 	for _, kind := range []struct {
 		name string
 		cfg  load.ChurnConfig
