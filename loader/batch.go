@@ -82,5 +82,14 @@ func (b *batch) isRecent(k *conntrack.Key) bool {
 // what was told while its deaths were settled stays for the next.
 func (b *batch) emptied() {
 	b.recent[0], b.recent[1] = b.recent[1], b.recent[0]
+	if len(b.recent[0]) > burst {
+		b.recent[0] = map[conntrack.Key]mark{}
+		return
+	}
 	clear(b.recent[0])
 }
+
+// burst: clearing a map walks all the room it ever had, and this is done with
+// every read of the death socket. A generation larger than this gives its room
+// back (a new Active is told all its flows at once).
+const burst = 1 << 16
