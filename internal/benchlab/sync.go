@@ -57,6 +57,10 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 		if err := s.timeouts(ended, 2*ended); err != nil {
 			return v, err
 		}
+		before, err := sys.held(ctx) // the daemons' own packets have entries too
+		if err != nil {
+			return v, err
+		}
 		u, err := s.churnAndWatch(ctx, kind.name, kind.cfg)
 		if err != nil {
 			return v, err
@@ -71,7 +75,7 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 		if sys.program() != "" {
 			v[kind.name+"_daemon_us"] = float64(u.daemons.Microseconds()) / n
 			v[kind.name+"_bytes"] = float64(u.link) / n
-			v[kind.name+"_left"] = float64(left)
+			v[kind.name+"_left"] = float64(max(0, left-before))
 		}
 	}
 	rate, err := s.highest(ctx, sys)
