@@ -59,6 +59,7 @@ func runMemory(ctx context.Context, s *stand, sys system) (Values, error) {
 		"rss_backup":       float64(full[1]-empty[1]) / n,
 		"rss_active_empty": float64(empty[0]) / 1e6,
 		"birth_bytes":      float64(before.until(after).less(rest).link) / n,
+		"idle":             rest.daemonShare(),
 	}, nil
 }
 

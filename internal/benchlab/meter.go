@@ -78,6 +78,9 @@ func (u usage) less(rest usage) usage {
 	return u
 }
 
+// daemonShare is the daemons' processor time in percent of one processor.
+func (u usage) daemonShare() float64 { return 100 * u.daemons.Seconds() / u.wall.Seconds() }
+
 // idleTime sums idle, iowait and steal over all processors. The kernel counts
 // idle time exactly, busy time by sampling.
 func idleTime() (time.Duration, error) {

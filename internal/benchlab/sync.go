@@ -26,6 +26,7 @@ var syncBench = bench{
 		{Name: "udp_bytes", Unit: "B", About: "bytes on the sync link per UDP flow, birth to death"},
 		{Name: "udp_left", Unit: "flows", About: "of the UDP flows, how many the peer still held after all had ended"},
 		{Name: "flows_s", Unit: "/s", More: true, About: "UDP flows per second for three seconds, of which the peer held every one 5 s later: the highest rate tried that held"},
+		{Name: "idle", Unit: "%", About: "processor time of the daemons at rest, both nodes together, of one processor"},
 		{Name: "foreign", Unit: "%", About: "processor time that processes outside of the bench took meanwhile; it is taken off above, but disturbs"},
 	},
 	run: runSync,
@@ -61,7 +62,11 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 		if err != nil {
 			return v, err
 		}
-		u, err := s.churnAndWatch(ctx, kind.name, kind.cfg)
+		rest, err := s.watch(ctx, s.opts.rest)
+		if err != nil {
+			return v, err
+		}
+		u, err := s.churnAndWatch(ctx, kind.name, kind.cfg, rest)
 		if err != nil {
 			return v, err
 		}
@@ -73,6 +78,7 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 		v[kind.name+"_us"] = float64(u.busy.Microseconds()) / n
 		v["foreign"] = max(v["foreign"], 100*u.foreign.Seconds()/u.wall.Seconds())
 		if sys.program() != "" {
+			v["idle"] = rest.daemonShare()
 			v[kind.name+"_daemon_us"] = float64(u.daemons.Microseconds()) / n
 			v[kind.name+"_bytes"] = float64(u.link) / n
 			v[kind.name+"_left"] = float64(max(0, left-before))
@@ -85,11 +91,7 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 
 // churnAndWatch makes and ends flows and gives what that used beyond rest. The
 // time watched is the same for every system.
-func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnConfig) (u usage, err error) {
-	rest, err := s.watch(ctx, s.opts.rest)
-	if err != nil {
-		return u, err
-	}
+func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnConfig, rest usage) (u usage, err error) {
 	before, err := s.read()
 	if err != nil {
 		return u, err
