@@ -114,8 +114,19 @@ func (r *replica) Uncommitted() (n int) {
 	return n
 }
 
+// Adopt wakes the link only for what is new. The committer calls it again and
+// again while this node is Active, whenever the link has ticked: the two would
+// wake each other for ever.
 func (r *replica) Adopt() (more bool) {
-	r.locked(func(now int64) { more = r.node.Adopt(adoptSlice, now) })
+	r.node.Lock()
+	now := r.now()
+	before, _ := r.node.Backlog(now)
+	more = r.node.Adopt(adoptSlice, now)
+	after, _ := r.node.Backlog(now)
+	r.node.Unlock()
+	if after != before {
+		r.wake()
+	}
 	return more
 }
 
