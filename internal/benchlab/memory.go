@@ -21,6 +21,7 @@ var memoryBench = bench{
 		{Name: "rss_backup", Unit: "B", Aim: 80, About: "the same on the Backup"},
 		{Name: "rss_active_empty", Unit: "MB", About: "resident memory of the daemon on the Active router before the first flow"},
 		{Name: "birth_bytes", Unit: "B", Aim: 30, About: "bytes on the sync link per new flow, Ethernet headers included, those of idle daemons not"},
+		{Name: "idle", Unit: "%", About: "processor time of the daemons at rest, both nodes together, of one processor"},
 	},
 	run:      runMemory,
 	estimate: func(o *Options) time.Duration { return seconds(o.Flows, o.Rate) + 40*time.Second },

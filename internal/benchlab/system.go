@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -47,8 +48,13 @@ type tandem struct {
 	edit func(router, toml string) string
 }
 
-func (t *tandem) name() string    { return "tandem" }
-func (t *tandem) program() string { return "tandem" }
+func (t *tandem) name() string { return "tandem" }
+
+// program is the binary's name as the kernel keeps it (TASK_COMM_LEN).
+func (t *tandem) program() string {
+	name := filepath.Base(t.opts.Tandem)
+	return name[:min(len(name), 15)]
+}
 
 func (t *tandem) start(ctx context.Context) (err error) {
 	t.pair, err = drill.NewPair(t.lab, drill.PairOptions{Tandem: t.opts.Tandem, Interval: t.opts.Advert, Edit: t.edit})
