@@ -70,6 +70,7 @@ type Committer struct {
 	pausedUntil  atomic.Int64 // since begun, nanoseconds: no step of the wall clock lengthens it
 	wake         chan struct{}
 	ops          []conntrack.Op
+	again        []conntrack.Op // of ops, those whose tuples were taken
 
 	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
 	lastError                                              atomic.Pointer[string]
@@ -224,22 +225,52 @@ func (c *Committer) write(rush bool) error {
 // displace removes the older claimants of a tuple that a flow of the view
 // needs, and tries once more. At an Active only a takeover may do that: later
 // its own entries are younger than any word of a peer.
+//
+// Most often the claimant is the same flow, committed by a former life of this
+// daemon: all of those at once.
 func (c *Committer) displace() error {
+	c.again = c.again[:0]
+	for i := range c.ops {
+		if op := &c.ops[i]; op.Kind != conntrack.OpDelete && errors.Is(op.Err, unix.EEXIST) {
+			c.again = append(c.again, *op)
+			c.again[len(c.again)-1].Kind = conntrack.OpReplace
+		}
+	}
+	if len(c.again) == 0 {
+		return nil
+	}
+	if err := c.kernel.Apply(c.again); err != nil {
+		return fmt.Errorf("displace older claimants of tuples: %w", err)
+	}
+	n := 0
 	for i := range c.ops {
 		op := &c.ops[i]
 		if op.Kind == conntrack.OpDelete || !errors.Is(op.Err, unix.EEXIST) {
 			continue
 		}
-		orig, reply := op.Flow.Key(), op.Flow.ReplyKey()
-		for _, k := range []*conntrack.Key{&orig, &reply} {
-			if err := c.kernel.Delete(k); err != nil {
-				return fmt.Errorf("displace the older claimant of a tuple: %w", err)
+		op.Err = c.again[n].Err
+		n++
+		c.displaced.Add(1)
+		if errors.Is(op.Err, unix.EEXIST) {
+			if err := c.makeRoom(i); err != nil {
+				return err
 			}
 		}
-		c.displaced.Add(1)
-		if err := c.kernel.Apply(c.ops[i : i+1]); err != nil {
-			return fmt.Errorf("commit a flow again: %w", err)
+	}
+	return nil
+}
+
+// makeRoom removes whoever has either tuple of a flow, and writes it again.
+func (c *Committer) makeRoom(i int) error {
+	op := &c.ops[i]
+	orig, reply := op.Flow.Key(), op.Flow.ReplyKey()
+	for _, k := range []*conntrack.Key{&orig, &reply} {
+		if err := c.kernel.Delete(k); err != nil {
+			return fmt.Errorf("displace the older claimant of a tuple: %w", err)
 		}
+	}
+	if err := c.kernel.Apply(c.ops[i : i+1]); err != nil {
+		return fmt.Errorf("commit a flow again: %w", err)
 	}
 	return nil
 }

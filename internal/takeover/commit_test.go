@@ -113,6 +113,55 @@ func TestCommitDisplacesOlderClaimants(t *testing.T) {
 	}
 }
 
+// counting counts what reaches the kernel.
+type counting struct {
+	*conntrack.Table
+	applies, deletes int
+}
+
+func (k *counting) Apply(ops []conntrack.Op) error {
+	k.applies++
+	return k.Table.Apply(ops)
+}
+
+func (k *counting) Delete(key *conntrack.Key) error {
+	k.deletes++
+	return k.Table.Delete(key)
+}
+
+// What a former life of this daemon committed is written anew in batches, not
+// one by one: a daemon that was started again must not need a minute for it.
+func TestCommitOverAFormerLife(t *testing.T) {
+	const n = 1000
+	k := &counting{Table: ownKernel(t)}
+	for life, want := range []int{(n + batch - 1) / batch, 2 * ((n + batch - 1) / batch)} {
+		v := &listViews{}
+		for port := range uint16(n) {
+			f := natted(1000+port, 5000+port)
+			f.Mark = uint32(life + 1)
+			v.todo = append(v.todo, conntrack.Op{Kind: conntrack.OpCreate, Flow: f})
+		}
+		k.applies, k.deletes = 0, 0
+		c := NewCommitter(v, k, true, 0, func(Event) {})
+		passes(t, c)
+		if k.applies != want || k.deletes != 0 {
+			t.Errorf("life %d: %d batches and %d deletions for %d flows, want %d and none", life, k.applies, k.deletes, n, want)
+		}
+		if s := c.Stats(); s.Created != n || s.Clashes != 0 || s.Failed != 0 {
+			t.Errorf("life %d: %+v", life, s)
+		}
+		got := 0
+		if err := k.Dump(func(f *conntrack.Flow) error {
+			if f.Mark == uint32(life+1) {
+				got++
+			}
+			return nil
+		}); err != nil || got != n {
+			t.Errorf("life %d: %d entries are of it (%v)", life, got, err)
+		}
+	}
+}
+
 // TestCommitModes: who commits when.
 func TestCommitModes(t *testing.T) {
 	k := ownKernel(t)

@@ -33,6 +33,11 @@ func (m *Machine) settleHandOver(now int64) {
 	if now >= h.retryAt {
 		h.retryAt = 0
 	}
+	if h.phase == PhaseDrained && m.says(PhaseWant) {
+		// It commits, and says so as long as it gets on: a million flows take
+		// seconds. We forward meanwhile, so that waiting costs nothing.
+		h.deadline = now + int64(m.timing.HandOver)
+	}
 	if h.phase != PhaseNone {
 		p := m.peers[h.peer]
 		leftIt := h.phase == PhaseDrained && p != nil && p.state.Epoch != h.epoch // the taker gave up
