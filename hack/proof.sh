@@ -64,6 +64,7 @@ step bench make bench TESTFLAGS="-count=$rounds -p 1 -timeout 6h" BENCHTIME=2s
 step drills drills
 step mutants scene TestMutants -mutants
 step parted scene TestPartition -partition 60s
+step badlink scene TestHandOverOnABadLink -bad.turns 50
 step storm scene TestStorm -storm 10m -storm.seed "$RANDOM"
 step joined scene TestKillInJoin -join.flows 100000
 step many scene TestMany -many.rounds "${PROOF_MANY:-20}" -many.flows "${PROOF_FLOWS:-1000000}"

@@ -38,14 +38,6 @@ func TestClocksApart(t *testing.T) {
 	t.Logf("r2 is Active after %v", netlab.Since(at))
 	s.judge("power cut")
 	eventually(t, 2*time.Second, "r2's fence down", func() bool { return !s.status(r2).Fence.Up })
-	if err := r1.PowerOn(); err != nil {
-		t.Fatal(err)
-	}
-	start(t, s.Pair, r1)
-	s.mark(netlab.Now())
-	st := s.become(r1, control.RoleActive, 10*time.Second)
-	handedOver(t, "return", &st)
-	s.judge("return")
 }
 
 // ahead makes a program that is tandem, but for one router in a time namespace.

@@ -14,7 +14,7 @@ import (
 )
 
 // joinFlows is how many flows join; `make proof` says 100,000.
-var joinFlows = flag.Int("join.flows", 20_000, "flows of the join in which daemons are killed")
+var joinFlows = flag.Int("join.flows", 10_000, "flows of the join in which daemons are killed")
 
 // TestKillInJoin: kill -9 of the one that receives, and then of the one that
 // sends, when about a third of a join is over. In the end both hold the same, and
@@ -81,7 +81,7 @@ func TestKillInJoin(t *testing.T) {
 // daemon has read its kernel table it has no flows to tell; what the Backup has
 // of them must not go for that, not for a moment.
 func TestRestartKeepsTheCopy(t *testing.T) {
-	const flows = 20_000
+	const flows = 10_000
 	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitSoon})}
 	r1, r2 := s.Lab.R1, s.Lab.R2
 	s.watch()

@@ -13,7 +13,7 @@ import (
 )
 
 // partition is how long the sync link is parted; `make proof` says 60s.
-var partition = flag.Duration("partition", 5*time.Second, "length of the partition under 10,000 new flows/s")
+var partition = flag.Duration("partition", 3*time.Second, "length of the partition under 10,000 new flows/s")
 
 // TestPartition: the sync link passes nothing while 10,000 flows are born each
 // second, and some of the older ones die. Nobody changes role; when it heals

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/drill"
 	"github.com/tandem-ha/tandem/internal/event"
@@ -180,6 +182,9 @@ func talkOf(t *testing.T, l *netlab.Lab, flows int) *echoes {
 			t.Fatal(err)
 		}
 		open = append(open, c)
+		if raw, err := c.SyscallConn(); err == nil { // else thousands of packets/s overflow it, not the routers
+			_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) })
+		}
 		return c
 	}
 	for _, p := range drill.Paths(l) {
@@ -256,20 +261,23 @@ func (e *echoes) none(t *testing.T, what string, at int64) {
 	time.Sleep(50 * time.Millisecond)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n, limit := 0, netlab.Now()-int64(40*time.Millisecond)
+	n, lost, limit := 0, 0, netlab.Now()-int64(40*time.Millisecond)
 	for i := range e.sent {
 		for k, sent := range e.sent[i] {
 			if sent < at || sent > limit {
 				continue
 			}
 			n++
-			if !e.back[i][k] {
+			if e.back[i][k] {
+				continue
+			}
+			if lost++; lost <= 10 {
 				t.Errorf("%s: flow %d lost packet %d, which left %v after the signal (it reached the far end: %t)",
 					what, i, k, time.Duration(sent-at), e.there[i][k])
 			}
 		}
 	}
-	t.Logf("%s: %d packets of %d flows counted", what, n, len(e.sent))
+	t.Logf("%s: %d packets of %d flows counted, %d lost", what, n, len(e.sent), lost)
 	if n < 100*len(e.sent)/2 {
 		t.Errorf("%s: only %d packets were sent: this proves nothing", what, n)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	storm     = flag.Duration("storm", 12*time.Second, "length of TestStorm")
+	storm     = flag.Duration("storm", 8*time.Second, "length of TestStorm")
 	stormSeed = flag.Uint64("storm.seed", 1, "what happens in TestStorm, and in which order")
 )
 
