@@ -309,7 +309,7 @@ static __always_inline bool is_named(const struct packet *p, const struct sync_s
 
 	for (int i = 0; i < 4; i++)
 		key.addr[i] = p->from.addr[i];
-	return bpf_map_lookup_elem(&tandem_named, &key) != 0;
+	return bpf_map_lookup_elem(&tandem_named, &key) != NULL;
 }
 
 static __always_inline __u32 hash(__u64 a, __u64 b)
@@ -345,7 +345,7 @@ static __always_inline int judge_data(const struct packet *p, const struct datag
 	return pass(&n->passed_data);
 }
 
-/* What has no key stamped: 255 of 256 that were made without it. */
+/* The counter of what no key of ours has stamped, NULL for the rest. */
 static __always_inline __u64 *unstamped(const struct datagram *d, struct sync_counters *n)
 {
 	__u32 id = d->key_id;
@@ -353,7 +353,7 @@ static __always_inline __u64 *unstamped(const struct datagram *d, struct sync_co
 
 	if (!k || !k->known)
 		return &n->dropped_key;
-	return stamp_of(d, k) == d->stamp ? 0 : &n->dropped_forged;
+	return stamp_of(d, k) == d->stamp ? NULL : &n->dropped_forged;
 }
 
 /*
