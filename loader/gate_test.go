@@ -400,3 +400,34 @@ func TestGateBuckets(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkGate is the time of one run of the program, by what becomes of the
+// datagram.
+func BenchmarkGate(b *testing.B) {
+	sealed := dgram{kind: 2, sequence: 6000, sender: theirs, receiver: mine, sealed: true}
+	replayed := sealed
+	replayed.sequence = 10
+	for _, tc := range []struct {
+		name string
+		f    frame
+	}{
+		{"other traffic", frame{payload: sealed.bytes(), dport: 53}},
+		{"routed", frame{payload: sealed.bytes(), hops: 64}},
+		{"forged", frame{payload: edited(sealed, set(7, ^sealed.bytes()[7])).bytes()}},
+		{"replayed", frame{payload: replayed.bytes()}},
+		{"data", frame{payload: sealed.bytes()}},
+		{"hello, too many", frame{payload: dgram{kind: 1, sequence: 1, sender: other, sealed: true}.bytes()}},
+	} {
+		b.Run(tc.name, func(b *testing.B) {
+			g := looseGate(b, GateOptions{Sealed: true})
+			live(g)
+			packet := tc.f.bytes()
+			for b.Loop() {
+				if _, _, err := g.coll.Programs["tandem_sync"].Benchmark(packet, 1000, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/datagram")
+		})
+	}
+}

@@ -124,7 +124,7 @@ func startFlood(t *testing.T, l *netlab.Lab, wires map[*netlab.Router]*tapped) *
 		batches = append(batches, headers(wires[l.Other(r)].hostile(wires[r])))
 	}
 	go f.run(fds, batches)
-	t.Cleanup(func() { f.stop() })
+	t.Cleanup(f.stop)
 	return f
 }
 
@@ -160,10 +160,10 @@ func (f *flood) run(fds []int, batches [][]mmsghdr) {
 	runtime.KeepAlive(batches)
 }
 
-// stop ends it and gives the datagrams per second.
-func (f *flood) stop() float64 {
-	if f.ending.CompareAndSwap(false, true) {
-		<-f.stopped
-	}
-	return float64(f.sent.Load()) / time.Since(f.begun).Seconds()
+// rate is datagrams per second so far.
+func (f *flood) rate() float64 { return float64(f.sent.Load()) / time.Since(f.begun).Seconds() }
+
+func (f *flood) stop() {
+	f.ending.Store(true)
+	<-f.stopped
 }
