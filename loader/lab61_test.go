@@ -11,16 +11,6 @@ import (
 
 // These need no tool: they serve the tests that run under Linux 6.1, too.
 
-// link61 adds a link and sets it up with addresses.
-func link61(t testing.TB, l netlink.Link, prefixes ...string) netlink.Link {
-	t.Helper()
-	if err := netlink.LinkAdd(l); err != nil {
-		t.Errorf("add %s: %v", l.Attrs().Name, err)
-		return l
-	}
-	return up61(t, l.Attrs().Name, prefixes...)
-}
-
 func up61(t testing.TB, name string, prefixes ...string) netlink.Link {
 	t.Helper()
 	l, err := netlink.LinkByName(name)

@@ -22,6 +22,16 @@ import (
 
 // These run under Linux 6.1 (test/vm) and have no ip, nft or conntrack tool.
 
+// link61 adds a link and sets it up with addresses.
+func link61(t testing.TB, l netlink.Link, prefixes ...string) netlink.Link {
+	t.Helper()
+	if err := netlink.LinkAdd(l); err != nil {
+		t.Errorf("add %s: %v", l.Attrs().Name, err)
+		return l
+	}
+	return up61(t, l.Attrs().Name, prefixes...)
+}
+
 func veth61(t *testing.T, name, peer string, to netns.NsHandle) {
 	t.Helper()
 	link61(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: peer, PeerNamespace: netlink.NsFd(to)})
