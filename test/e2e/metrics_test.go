@@ -76,8 +76,9 @@ func TestMetricsTellTheWayOfFlows(t *testing.T) {
 	w := tap(t, p.Lab, r1, r2)
 	w.send(t, &datagram{payload: w.random(100)})
 	w.send(t, &datagram{payload: w.random(100), ttl: 64})
-	awaitMetrics(t, p, r2, map[string]float64{`tandem_records_dropped_total{peer="r1",reason="short"}`: 1,
-		`tandem_link_dropped_datagrams_total{interface="eth2",reason="hop_limit"}`: 1})
+	awaitMetrics(t, p, r2, map[string]float64{`tandem_link_gate_up{interface="eth2",mode="native"}`: 1,
+		`tandem_link_gate_dropped_packets_total{interface="eth2",reason="version"}`:   1,
+		`tandem_link_gate_dropped_packets_total{interface="eth2",reason="hop_limit"}`: 1})
 	adverts := func() float64 { return scrape(t, r1)[`tandem_adverts_sent_total{group="LAN"}`] }
 	before := adverts()
 	time.Sleep(time.Second)
