@@ -19,9 +19,9 @@ import (
 // must not wake the link, or the two keep a processor busy for ever.
 func TestAdoptWakesForNewsOnly(t *testing.T) {
 	now := int64(time.Hour)
-	made := func(name string) (*syncproto.Node, *syncproto.Peer) {
+	made := func(name string) (*syncproto.Node, *syncproto.Path) {
 		n := syncproto.New(syncproto.Config{Policy: conntrack.DefaultPolicy(), Rand: rand.Reader, Name: name})
-		return n, n.AddPeer("peer", now)
+		return n, n.AddPeer("peer", now).AddPath(0, now)
 	}
 	a, toB := made("a")
 	b, toA := made("b")
@@ -48,7 +48,7 @@ func TestAdoptWakesForNewsOnly(t *testing.T) {
 	}
 	a.SetActive(true)
 	tell(1)
-	if n := toA.View().Len(); n != 1 {
+	if n := toA.Peer().View().Len(); n != 1 {
 		t.Fatalf("the view has %d flows, want 1", n)
 	}
 	b.SetActive(true)
