@@ -97,14 +97,14 @@ func TestMutants(t *testing.T) {
 type tally struct {
 	Steps, Restarts, Sent, Dropped, Duplicated, Corrupted, Replayed int
 	Parted, Reordered                                               int
-	Committed, Deleted, Kept                                        int
+	Committed, Deleted, Kept, Promoted                              int
 	Digests, Damaged, Flipped, Healed, Resent, Compared             int
 	PathChanges                                                     int
 }
 
 func (a *tally) each() []*int {
 	return []*int{&a.Steps, &a.Restarts, &a.Sent, &a.Dropped, &a.Duplicated, &a.Corrupted, &a.Replayed, &a.Parted, &a.Reordered,
-		&a.Committed, &a.Deleted, &a.Kept, &a.Digests, &a.Damaged, &a.Flipped, &a.Healed, &a.Resent, &a.Compared, &a.PathChanges}
+		&a.Committed, &a.Deleted, &a.Kept, &a.Promoted, &a.Digests, &a.Damaged, &a.Flipped, &a.Healed, &a.Resent, &a.Compared, &a.PathChanges}
 }
 
 func (a *tally) add(b *tally) {

@@ -141,6 +141,9 @@ func (h *host) apply(op *conntrack.Op, tok Token) error {
 	if op.Kind != conntrack.OpCreate {
 		if f, ok := h.holder(&k); ok {
 			if op.Kind == conntrack.OpDelete && tok&tokenRoom == 0 {
+				if h.active {
+					return fmt.Errorf("host %d deletes %v while Active", h.id, h.w.byMark[f.Mark&^damage])
+				}
 				if err := h.mayDelete(&f); err != nil {
 					return err
 				}
@@ -224,6 +227,9 @@ func (h *host) kernelLoses(i int) {
 // heal lets the network behave for a while; then all must be equal.
 func (w *world) heal() error {
 	w.parted, w.clean = false, true
+	for _, h := range w.hosts {
+		h.demote()
+	}
 	if err := w.rest(); err != nil {
 		return err
 	}

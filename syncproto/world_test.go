@@ -66,6 +66,7 @@ type host struct {
 	unknown  map[conntrack.Key]bool           // entries of a former life, of which the node knows nothing
 	released bool
 	dropping bool
+	active   bool
 
 	// What this host saw in its view of the other.
 	seen    map[conntrack.Key]uint32 // highest mark
@@ -103,7 +104,7 @@ func (h *host) boot() {
 	for k := range h.kernel {
 		h.unknown[k] = true
 	}
-	h.released, h.dropping = false, false
+	h.released, h.dropping, h.active = false, false, false
 	for _, in := range w.byMark { // a RELEASE or an end may not have arrived, and never will
 		in.unsure = in.unsure || in.host == h.id && (in.ended || !in.owner)
 	}
@@ -169,6 +170,9 @@ func (h *host) seed(i int) {
 	}
 	h.w.mark++
 	in := &instance{host: h.id, index: i, at: h.w.now, mark: h.w.mark, flow: *h.flow(i, h.w.mark)}
+	if h.active {
+		in.owner, in.ownedFrom = true, in.mark
+	}
 	h.alive[i], h.w.byMark[in.mark] = in, in
 	h.node.Seed(&in.flow, h.w.now)
 }
@@ -180,8 +184,8 @@ func (h *host) end(in *instance, byOwner bool) {
 	if i, ok := t.findOrig(&k); ok {
 		in.slot, in.hadSlot = slotOf(t.kind, i), true
 	}
-	if h.other().seen[in.flow.Key()] < in.ownedFrom {
-		in.unsure = true // the peer never heard of an owner
+	if h.other().active || h.other().seen[in.flow.Key()] < in.ownedFrom {
+		in.unsure = true // the peer deletes nothing, or never heard of an owner
 	}
 	delete(h.alive, in.index)
 }
@@ -199,7 +203,7 @@ func (h *host) die(i int, gone bool) {
 		return
 	case in.owner:
 		h.end(in, true)
-	case h.released && !h.dropping:
+	case h.released && !h.dropping && !h.active:
 		in.ghost = true
 	default:
 		h.end(in, false)
@@ -240,6 +244,30 @@ func (h *host) remembers(in *instance) bool {
 	return ok && (v.table(k.Family).at(i).has(viewFormer) || h.peer.session.their != h.other().peer.session.my)
 }
 
+// promote makes a host Active: what it was about to delete it keeps.
+func (h *host) promote() {
+	h.active = true
+	h.node.SetActive(true)
+	h.w.tally.Promoted++
+	for _, in := range h.w.byMark {
+		if in.host != h.id && in.ended {
+			in.unsure = true
+		}
+	}
+}
+
+// demote takes the role away. Its flows are released, and what it may not have
+// written is written anew.
+func (h *host) demote() {
+	if !h.active {
+		return
+	}
+	h.active = false
+	h.release()
+	h.node.SetActive(false)
+	h.peer.View().Forget()
+}
+
 // dropReleased ends ghosts; no peer owns a flow of ours, so nothing else goes.
 func (h *host) dropReleased() {
 	h.node.DropReleased(h.w.now)
@@ -272,7 +300,7 @@ func (w *world) step(choose func(int, string) int) error {
 	w.tally.Steps++
 	h := w.hosts[choose(2, "host")]
 	i := choose(universe, "flow")
-	switch choose(26, "action") {
+	switch choose(27, "action") {
 	case 0, 1, 2, 3, 4, 5:
 		h.tell(i)
 	case 6, 7:
@@ -311,6 +339,12 @@ func (w *world) step(choose func(int, string) int) error {
 	case 21:
 		if choose(4, "damage") == 0 {
 			h.damageMark(choose(1000, "entry"))
+		}
+	case 23:
+		if h.active {
+			h.demote()
+		} else if choose(4, "promote") == 0 {
+			h.promote()
 		}
 	case 22:
 		if choose(4, "resync") == 0 && h.peer.Resync(w.now) {
