@@ -112,8 +112,9 @@ func (c *Committer) SetActive(on bool) {
 	}
 }
 
-// Resume keeps the views out of the kernel table for one term as Active: this
-// node has forwarded all along, and what a peer has is a copy of that, older.
+// Resume says that this node has forwarded before the term that begins: what
+// is in its kernel table is newer than any copy of a peer. Only what is missing
+// there is created, until the role is left.
 func (c *Committer) Resume() { c.resumed.Store(true) }
 
 // Adopt asks for the views' flows to become own flows, in slices.
@@ -193,8 +194,6 @@ func (c *Committer) adoptSome() (more bool) {
 // due says whether to commit now, and from which age on.
 func (c *Committer) due(rush bool) (time.Duration, bool) {
 	switch {
-	case c.resumed.Load():
-		return 0, false
 	case rush || c.active.Load():
 		return 0, true
 	case !c.continuous || int64(time.Since(c.begun)) < c.pausedUntil.Load():
@@ -204,9 +203,13 @@ func (c *Committer) due(rush bool) (time.Duration, bool) {
 }
 
 func (c *Committer) write(rush bool) error {
+	resumed := c.resumed.Load()
 	for i := range c.ops {
 		if f := &c.ops[i].Flow; f.Timeout < timeoutFloor {
 			f.Timeout = timeoutFloor
+		}
+		if resumed && c.ops[i].Kind == conntrack.OpReplace {
+			c.ops[i].Kind = conntrack.OpCreate
 		}
 	}
 	if err := c.apply(); err != nil {
@@ -218,8 +221,20 @@ func (c *Committer) write(rush bool) error {
 		}
 	}
 	c.count()
+	if resumed {
+		settleExisting(c.ops)
+	}
 	c.views.Done(c.ops)
 	return nil
+}
+
+// settleExisting: what exists is in the kernel table, as it should be.
+func settleExisting(ops []conntrack.Op) {
+	for i := range ops {
+		if errors.Is(ops[i].Err, unix.EEXIST) {
+			ops[i].Err = nil
+		}
+	}
 }
 
 // displace removes the older claimants of a tuple that a flow of the view

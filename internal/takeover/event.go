@@ -62,7 +62,7 @@ const (
 	ActReleased                       // tell the election that addresses may go out
 	ActRush                           // commit all that is left, now, hottest first: On
 	ActPause                          // no background commit for D (late frames still use the old entries)
-	ActResume                         // nothing of a view is committed in the term that begins
+	ActResume                         // in the term that begins, views only add to the kernel table
 	ActForget                         // every entry of ours has stale windows: commit all again
 	ActReclaim                        // Peer's flows are known better there than here
 	ActAnnounce                       // tell the election to announce the addresses again

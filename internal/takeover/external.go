@@ -12,7 +12,7 @@ func (m *Machine) foreignTakeover(now int64, ev Event) {
 	case m.stage == stageActive:
 		m.answer(ev.Order, Action{On: true, Already: true, Active: m.name, Note: m.name + " is Active already"})
 		return
-	case ev.On:
+	case ev.On && !m.Active():
 		m.resume(ev.Cause)
 		m.answer(ev.Order, Action{On: true, Active: m.name, Note: m.name + " is Active"})
 		return
@@ -23,8 +23,8 @@ func (m *Machine) foreignTakeover(now int64, ev Event) {
 }
 
 // resume is a takeover of a process that starts where the addresses have been
-// all along: this kernel table is the truth, nothing of a peer displaces what
-// is in it, and there is nothing to fence.
+// before: what is in this kernel table is the truth, a peer's copy adds what is
+// missing, and there is nothing to fence.
 func (m *Machine) resume(cause string) {
 	m.nextTerm()
 	m.knowTerms()
@@ -42,6 +42,7 @@ func (m *Machine) depart() {
 	m.stage, m.released = stageBackup, true
 	m.note("yield: stopped by the operator")
 	m.fail(m.name + " is stopping")
+	m.do(Action{Kind: ActRush, On: false})
 	m.do(Action{Kind: ActPause, D: m.timing.YieldFence})
 	m.do(Action{Kind: ActRelease})
 	m.do(Action{Kind: ActSetActive, On: false})

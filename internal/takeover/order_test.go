@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tandem-ha/tandem/conntrack"
 )
 
@@ -44,11 +46,34 @@ func (w *world) Forget()               { w.say("forget") }
 func (w *world) Reclaim(PeerID)        { w.say("reclaim") }
 func (w *world) DropReleased()         { w.say("drop released") }
 
-// slowKernel takes 10 ms for a batch.
+// slowKernel takes 10 ms for a batch, and has every flow with an odd timeout.
 type slowKernel struct{}
 
-func (slowKernel) Apply([]conntrack.Op) error  { time.Sleep(10 * time.Millisecond); return nil }
+func (slowKernel) Apply(ops []conntrack.Op) error {
+	time.Sleep(10 * time.Millisecond)
+	for i := range ops {
+		ops[i].Err = nil
+		if ops[i].Kind == conntrack.OpCreate && ops[i].Flow.Timeout%2 == 1 {
+			ops[i].Err = unix.EEXIST
+		}
+	}
+	return nil
+}
+
 func (slowKernel) Delete(*conntrack.Key) error { return nil }
+
+// mixed is 350 flows that the kernel table has, to be replaced, and 350 that it
+// lacks.
+func mixed() []conntrack.Op {
+	ops := make([]conntrack.Op, 700)
+	for i := range ops {
+		ops[i].Kind, ops[i].Flow.Timeout = conntrack.OpCreate, timeoutFloor
+		if i%2 == 1 {
+			ops[i].Kind, ops[i].Flow.Timeout = conntrack.OpReplace, timeoutFloor+1
+		}
+	}
+	return ops
+}
 
 // running is a runner in a bubble of synctest, with 700 flows to commit.
 func running(t *testing.T, external bool) (*Runner, *world, context.Context) {
@@ -56,7 +81,7 @@ func running(t *testing.T, external bool) (*Runner, *world, context.Context) {
 	began := time.Now()
 	r := NewRunner(Config{Name: "r1", External: external, Epoch: fixedEpoch, Now: func() int64 { return int64(time.Hour + time.Since(began)) },
 		Election: w, Fence: w, Replica: w, Note: func(string) {}, Log: slog.New(slog.DiscardHandler)})
-	c := NewCommitter(&listViews{todo: make([]conntrack.Op, 700)}, slowKernel{}, false, 0, r.Post)
+	c := NewCommitter(&listViews{todo: mixed()}, slowKernel{}, false, 0, r.Post)
 	r.SetCommitter(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -103,18 +128,25 @@ func TestOrdersOfAnotherElection(t *testing.T) {
 	})
 }
 
-// A node that resumes writes nothing into its kernel table, until it has left
-// the role and got it again.
+// A node that resumes creates what its kernel table lacks, and displaces
+// nothing of it; the next takeover does both.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w, ctx := running(t, true)
 		out, err := r.Resume(ctx, "here all along")
 		time.Sleep(time.Second)
-		if err != nil || out.Active != "r1" || r.committedSoFar() != 0 || slices.Contains(w.said, "fence up 500ms") {
-			t.Errorf("resume: %+v, %v, %d flows written; done: %v", out, err, r.committedSoFar(), w.said)
+		if s := r.cfg.Committer.Stats(); err != nil || out.Active != "r1" || s.Created != 350 || s.Clashes != 350 || s.Replaced != 0 || slices.Contains(w.said, "fence up 500ms") {
+			t.Errorf("resume: %+v, %v, %+v; done: %v", out, err, s, w.said)
+		}
+		views := r.cfg.Committer.views.(*listViews)
+		for i := range views.done {
+			if views.done[i].Err != nil {
+				t.Fatalf("flow %d, which is in the kernel table, is said to be not: %v", i, views.done[i].Err)
+			}
 		}
 		_, err = r.Yield(ctx, "BACKUP")
-		if _, err2 := r.Takeover(ctx, "MASTER"); err != nil || err2 != nil || r.cfg.Committer.Stats().Deleted+r.committedSoFar() != 700 {
+		views.todo = mixed()
+		if _, err2 := r.Takeover(ctx, "MASTER"); err != nil || err2 != nil || r.cfg.Committer.Stats().Replaced != 350 {
 			t.Errorf("afterwards: %v, %v, %+v", err, err2, r.cfg.Committer.Stats())
 		}
 	})
