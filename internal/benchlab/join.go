@@ -27,14 +27,17 @@ func runJoin(ctx context.Context, s *stand, sys system) (Values, error) {
 	if err := sleep(ctx, s.opts.settle); err != nil {
 		return nil, err
 	}
+	if err := sys.leave(); err != nil {
+		return nil, err
+	}
 	before, err := s.read()
 	if err != nil {
 		return nil, err
 	}
-	if err := sys.rejoin(ctx); err != nil {
+	began := time.Now()
+	if err := sys.join(ctx); err != nil {
 		return nil, err
 	}
-	began := time.Now()
 	err = s.await(ctx, 3*time.Minute, "the Backup to have every flow again", func() (bool, error) {
 		held, err := sys.held(ctx)
 		s.now("joining: %d of %d", held, s.opts.Flows)

@@ -156,17 +156,16 @@ func cacheSize(text, cache string) (int, error) {
 	return strconv.Atoi(f[0])
 }
 
-// rejoin kills what runs on r2 and starts it again: its keepalived becomes
-// backup and asks for a full copy.
-func (p *peers) rejoin(ctx context.Context) error {
+func (p *peers) leave() error {
 	r := p.lab.R2
 	p.end(p.byRouter[r])
 	delete(p.byRouter, r)
-	if err := errors.Join(p.flush(r), os.Remove(p.path(r, "role"))); err != nil {
-		return err
-	}
-	return p.startOn(ctx, r)
+	return errors.Join(p.flush(r), os.Remove(p.path(r, "role")))
 }
+
+// join: the keepalived of r2 becomes backup and has its script ask for a full
+// copy.
+func (p *peers) join(ctx context.Context) error { return p.startOn(ctx, p.lab.R2) }
 
 // stop ends the backup first, so that nobody takes over.
 func (p *peers) stop() (err error) {

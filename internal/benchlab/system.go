@@ -24,8 +24,9 @@ type system interface {
 	held(ctx context.Context) (int, error)
 	// program is the process that keeps flows; "" if there is none.
 	program() string
-	// rejoin has r2 begin anew, from an empty kernel table, beside an r1 that runs.
-	rejoin(ctx context.Context) error
+	// leave ends what runs on r2 and empties its kernel table; join starts it again.
+	leave() error
+	join(ctx context.Context) error
 	// stop ends all of it, and leaves no virtual address.
 	stop() error
 }
@@ -38,7 +39,8 @@ func (n *nobody) name() string                      { return "nobody" }
 func (n *nobody) program() string                   { return "" }
 func (n *nobody) held(context.Context) (int, error) { return 0, nil }
 func (n *nobody) start(context.Context) error       { return n.lab.R1.HoldVIPs() }
-func (n *nobody) rejoin(context.Context) error      { return nil }
+func (n *nobody) leave() error                      { return nil }
+func (n *nobody) join(context.Context) error        { return nil }
 func (n *nobody) stop() error                       { return n.lab.R1.DropVIPs() }
 
 // tandem is a daemon on each router.
@@ -90,15 +92,9 @@ func (t *tandem) peer(ctx context.Context, r *netlab.Router) (p control.SyncPeer
 	return s.Peers[0], nil
 }
 
-func (t *tandem) rejoin(context.Context) error {
-	if err := t.end(t.lab.R2); err != nil {
-		return err
-	}
-	if err := t.flush(t.lab.R2); err != nil {
-		return err
-	}
-	return t.pair.Start(t.lab.R2)
-}
+func (t *tandem) leave() error { return errors.Join(t.end(t.lab.R2), t.flush(t.lab.R2)) }
+
+func (t *tandem) join(context.Context) error { return t.pair.Start(t.lab.R2) }
 
 // stop ends the Backup first, so that nobody takes over.
 func (t *tandem) stop() (err error) {
