@@ -10,15 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monotonic is CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns.
-func monotonic() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		panic("CLOCK_MONOTONIC cannot be read: " + err.Error())
-	}
-	return ts.Nano()
-}
-
 // bootID names this boot of the kernel; zero when it cannot be read.
 func bootID() (id [16]byte) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
