@@ -26,7 +26,8 @@ const (
 type audit struct {
 	reader *reader
 	table  *conntrack.Table
-	every  time.Duration
+	soon   time.Duration // the first pause
+	every  time.Duration // the longest
 	rate   int
 	log    *slog.Logger
 
@@ -39,7 +40,7 @@ type audit struct {
 
 func newAudit(o *Options, r *reader, table *conntrack.Table) *audit {
 	return &audit{
-		reader: r, table: table, every: o.AuditEvery, rate: o.AuditRate, log: o.Log,
+		reader: r, table: table, soon: min(o.AuditSoon, o.AuditEvery), every: o.AuditEvery, rate: o.AuditRate, log: o.Log,
 		hurry: make(chan struct{}, 1),
 		flows: make([]conntrack.Flow, 0, 2*auditSlice),
 	}
@@ -53,8 +54,11 @@ func (a *audit) hasten() {
 	}
 }
 
-// run audits at once, calls ready, then goes on at its pace until ctx ends.
+// run audits at once, calls ready, then goes on at its pace until ctx ends. The
+// pauses double: what began before anybody listened dies in silence, and the
+// short-lived of it die soon.
 func (a *audit) run(ctx context.Context, ready func()) error {
+	wait := a.soon
 	for first := true; ; first = false {
 		if err := a.once(ctx, first); err != nil && ctx.Err() == nil {
 			if first {
@@ -66,15 +70,16 @@ func (a *audit) run(ctx context.Context, ready func()) error {
 		if first && ctx.Err() == nil {
 			ready()
 		}
-		if !a.pause(ctx) {
+		if !a.pause(ctx, wait) {
 			return nil
 		}
+		wait = min(2*wait, a.every)
 	}
 }
 
 // pause waits for the next audit; false when ctx ended.
-func (a *audit) pause(ctx context.Context) bool {
-	timer := time.NewTimer(a.every)
+func (a *audit) pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	gap := time.After(auditMinGap)
 	select {

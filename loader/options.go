@@ -24,7 +24,8 @@ type Options struct {
 	OwnPortIDs []uint32
 
 	Refresh    time.Duration // the same is told again after; default 60 s
-	AuditEvery time.Duration // default 5 min
+	AuditSoon  time.Duration // pause after the first audit, then doubled; default 5 s
+	AuditEvery time.Duration // longest pause, default 5 min
 	AuditRate  int           // entries/s that an audit reads; default 100,000
 }
 
@@ -61,6 +62,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Refresh <= 0 {
 		o.Refresh = time.Minute
+	}
+	if o.AuditSoon <= 0 {
+		o.AuditSoon = 5 * time.Second
 	}
 	if o.AuditEvery <= 0 {
 		o.AuditEvery = 5 * time.Minute
