@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# What keepalived calls when a sync group changes state: tandem then takes the
+# What keepalived calls when its instance changes state: tandem then takes the
 # connections over, or lets them go. It replaces conntrackd's primary-backup.sh.
 # In keepalived.conf of both routers:
 #
@@ -9,15 +9,20 @@
 #       script_user root
 #       enable_script_security
 #   }
-#   vrrp_sync_group MAIN {
-#       group {
-#           LAN
-#           WAN
+#   vrrp_instance MAIN {
+#       ...
+#       virtual_ipaddress {
+#           10.0.0.1/24 dev eth0
+#           203.0.113.1/24 dev eth1
+#       }
+#       track_interface {
+#           eth1
 #       }
 #       notify /usr/lib/tandem/keepalived-notify.sh
 #   }
 #
-# One sync group with all instances, and no notify in the instances: each word
+# One instance with all addresses, so that they move at once. With several in a
+# sync group the notify line belongs into the group, and into it alone: each word
 # is for the whole router. In tandem.toml failover-mechanism.external = true, and
 # the virtual addresses in failover-mechanism.address.
 #

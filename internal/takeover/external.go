@@ -28,7 +28,7 @@ func (m *Machine) foreignTakeover(now int64, ev Event) {
 func (m *Machine) resume(cause string) {
 	m.nextTerm()
 	m.knowTerms()
-	m.released = false
+	m.released, m.resumed = false, true
 	m.do(Action{Kind: ActResume})
 	m.do(Action{Kind: ActSetActive, On: true})
 	m.note("takeover: " + cause)

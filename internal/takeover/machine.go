@@ -51,6 +51,7 @@ type Machine struct {
 	outranked bool   // the role went to another router when it was left last
 	fault     bool   // the election waits in Initialize
 	sending   bool   // our adverts leave
+	resumed   bool   // this term goes on from a former process
 	stopping  bool
 	stopped   bool
 
@@ -166,7 +167,7 @@ func (m *Machine) promote(now int64, cause string) {
 		return
 	}
 	m.stage, m.adopted = stagePromoting, false
-	m.fault, m.held = false, held{}
+	m.fault, m.held, m.resumed = false, held{}, false
 	m.nextTerm()
 	m.knowTerms()
 	m.fenceUntil = now + int64(m.timing.FenceLimit)
@@ -200,6 +201,9 @@ func (m *Machine) heard(id PeerID, s State) {
 	p := m.peer(id)
 	released := p.state.Role == RoleActive && s.Role == RoleBackup
 	p.state = s
+	if m.resumed && p.term == 0 {
+		p.term = s.Term // it ended before this process ran: the kernel table knows of it
+	}
 	m.held.heard(id, s.Role)
 	if !released || m.external || m.fault || m.stage != stageBackup || m.stopping || m.hand.phase != PhaseNone || s.Phase != PhaseNone || s.Outranked {
 		return
@@ -288,7 +292,7 @@ func (m *Machine) renewFence(now int64) {
 // demote: RELEASE before the addresses go, because their going kills entries
 // whose deaths are no news.
 func (m *Machine) demote(now int64, cause string) {
-	m.stage = stageYielding
+	m.stage, m.resumed = stageYielding, false
 	m.fenceUntil = 0
 	m.note("yield: " + cause)
 	if m.hand.phase == PhaseGo {

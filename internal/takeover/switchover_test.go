@@ -217,6 +217,14 @@ func TestExternal(t *testing.T) {
 		"a clean stop releases":                                 then(up, over, down, step{4, Event{Kind: EvStop}, "note yield: stopped by the operator,rush false,pause 1s,release,active false,fence down,stop election,say Backup none complete=true"}),
 		"started where the addresses are: no fence, no rush": then(up, step{1, Event{Kind: EvTakeover, Order: 1, Cause: "here", On: true},
 			"resume,active true,note takeover: here,rush false,adopt,note takeover complete,done r1 is Active,say Active none complete=true"}),
+		"resumed before the peer is heard: its former term is no rival's": {
+			{1, Event{Kind: EvTakeover, Order: 1, Cause: "here", On: true},
+				"resume,active true,note takeover: here,rush false,adopt,note takeover complete,done r1 is Active,say Active none complete=false"},
+			{2, Event{Kind: EvPeerUp, Peer: 1, Name: "r2"}, ""}, {2, Event{Kind: EvView, Peer: 1, On: true}, "say Active none complete=true"},
+			{3, says(State{Role: RoleBackup, Complete: true, Term: 9, Drained: true}), ""},
+			{4, says(State{Role: RoleActive, Complete: true, Term: 10}), ""}, // but one that begins now is
+			{5, says(State{Role: RoleBackup, Complete: true, Term: 10, Drained: true}), "note another router was Active as well: its flows are written anew," +
+				"fence up 500ms,reclaim,rush true,announce,say Active none complete=true"}},
 		"an address before the word: the fence waits": then(up, step{1, Event{Kind: EvForeignAddress}, "fence up 500ms,note an address of the other election appeared: the fence waits for its word"}, over),
 		"an address of an Active":                     then(up, over, down, step{4, Event{Kind: EvForeignAddress}, ""}),
 	} {

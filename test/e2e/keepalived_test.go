@@ -30,7 +30,7 @@ const keepalivedConf = `global_defs {
     vrrp_version 3
     script_user root
 }
-vrrp_instance LAN {
+vrrp_instance MAIN {
     state BACKUP
     interface eth0
     virtual_router_id 10
@@ -38,22 +38,10 @@ vrrp_instance LAN {
     advert_int 0.1
     virtual_ipaddress {
         %[2]s dev eth0
-    }
-}
-vrrp_instance WAN {
-    state BACKUP
-    interface eth1
-    virtual_router_id 20
-    priority %[1]d
-    advert_int 0.1
-    virtual_ipaddress {
         %[3]s dev eth1
     }
-}
-vrrp_sync_group MAIN {
-    group {
-        LAN
-        WAN
+    track_interface {
+        eth1
     }
     notify %[4]s
 }
