@@ -152,13 +152,18 @@ func TestKeepalived(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.judge("tandem restarted")
+	st := s.status(r1)
+	t.Logf("r1 after the restart of tandem: commits %+v, fence %+v, %d packets INVALID", st.Sync.Commits, st.Fence, invalid(t, r1))
+	if st.Sync.Commits.Replaced != 0 || s.happened(r1, "another router was Active") {
+		t.Errorf("r1 wrote over entries that it forwards: %+v", st.Sync.Commits)
+	}
 
 	at, err := r1.PowerOff()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.mark(at)
-	st := s.become(r2, control.RoleActive, 5*time.Second)
+	st = s.become(r2, control.RoleActive, 5*time.Second)
 	t.Logf("the last takeover of r2: %+v", st.Last)
 	s.judge("power cut")
 }
