@@ -141,6 +141,12 @@ func TestAgedEntriesComeBack(t *testing.T) {
 	if created < 2*flows || back != flows {
 		t.Errorf("%d of %d entries are back", back, flows)
 	}
+	// As after a flush by an administrator.
+	if _, err := p.Lab.R2.NS.Output(t.Context(), "conntrack", "-F"); err != nil {
+		t.Fatal(err)
+	}
+	took := eventually(t, 4*time.Second, "the flushed entries back", func() bool { return len(kernelEntries(t, p.Lab.R2)) == flows })
+	t.Logf("flushed entries are back after %v", took)
 }
 
 // age leaves all replicated entries of a router so many seconds, as if they had
