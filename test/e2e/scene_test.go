@@ -30,6 +30,11 @@ type scene struct {
 	wire   *netlab.Wire
 	before netlab.WireStats
 
+	// orphan says which entries a Backup may have in its kernel table though the
+	// Active has not: of flows that ended while its daemon was down
+	// (docs/limits.md). nil: none.
+	orphan func(key string) bool
+
 	// deadEnd: an interface of a router goes down, and its kernel says so to
 	// whoever still sends to it until that moment's neighbours know better:
 	// "network unreachable", which breaks nothing. Resets count all the same.
