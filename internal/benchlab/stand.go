@@ -6,10 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -179,37 +176,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-const maxFile = "/proc/sys/net/netfilter/nf_conntrack_max"
-
-// raiseMax raises the machine's nf_conntrack_max, which all namespaces share;
-// the returned function puts it back unless somebody else changed it meanwhile.
-func raiseMax(want int) (restore func() error, err error) {
-	runtime.LockOSThread() // in the machine's own namespace, as every unlocked thread
-	defer runtime.UnlockOSThread()
-	read := func() (int, error) {
-		text, err := os.ReadFile(maxFile)
-		if err != nil {
-			return 0, err
-		}
-		return strconv.Atoi(strings.TrimSpace(string(text)))
-	}
-	before, err := read()
-	if err != nil || before >= want {
-		return func() error { return nil }, err
-	}
-	if err := os.WriteFile(maxFile, []byte(strconv.Itoa(want)), 0); err != nil {
-		return nil, fmt.Errorf("raise nf_conntrack_max: %w", err)
-	}
-	return func() error {
-		now, err := read()
-		if err == nil && now == want {
-			err = os.WriteFile(maxFile, []byte(strconv.Itoa(before)), 0)
-		}
-		if err != nil {
-			return fmt.Errorf("put back nf_conntrack_max: %w", err)
-		}
-		return nil
-	}, nil
 }
