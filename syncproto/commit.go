@@ -335,6 +335,9 @@ func (v *View) adoptKind(t *table, max int, now int64) (looked int) {
 	return looked
 }
 
+// Fresh says whether flows came since Adopt looked last.
+func (v *View) Fresh() bool { return v.late }
+
 // adoptLeft says whether Adopt has more to look at; entries that came since
 // its last round begin another.
 func (v *View) adoptLeft() bool {

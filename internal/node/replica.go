@@ -157,11 +157,26 @@ func (r *replica) notify() {
 		r.drained = drained
 		out = append(out, takeover.Event{Kind: takeover.EvDrained, On: drained})
 	}
+	urgent := r.commit.Rushing() || r.active && r.late()
 	r.node.Unlock()
 	for _, ev := range out {
 		r.runner.Post(ev)
 	}
-	r.commit.Wake()
+	if urgent {
+		r.commit.Wake()
+	}
+}
+
+// late says whether an Active has something of a view to write or to adopt.
+// What a Backup commits ahead of need waits for its age, and for the committer
+// to look: after each datagram it would look for nothing.
+func (r *replica) late() bool {
+	for _, p := range r.node.Peers() {
+		if v := p.View(); v.Uncommitted() > 0 || v.Fresh() {
+			return true
+		}
+	}
+	return false
 }
 
 // closeEnough is a backlog so young that it is no reason to wait at an Active:

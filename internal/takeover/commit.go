@@ -102,6 +102,9 @@ func (c *Committer) Rush(on bool) {
 	c.Wake()
 }
 
+// Rushing says whether everything was asked for.
+func (c *Committer) Rushing() bool { return c.rush.Load() }
+
 // SetActive tells the role: an Active goes on committing what arrives late, if
 // it does not clash.
 func (c *Committer) SetActive(on bool) {
