@@ -27,7 +27,12 @@ func (b *backend) Switchover(ctx context.Context, o control.SwitchoverOrder) (co
 var errElects = errors.New("tandem elects by itself here: use tandem switchover (this is for failover-mechanism.external = true)")
 
 // Takeover and Yield are control.Changes: another election has decided.
+//
+// A takeover without an address is late: scripts may overtake each other.
 func (b *backend) Takeover(ctx context.Context, o control.ExternalOrder) (control.RoleChange, error) {
+	if b.d.external() && !movedHere(b.d.cfg) {
+		return control.RoleChange{}, errors.New("none of the addresses in failover-mechanism.address is on this machine: this word is late, or names other addresses")
+	}
 	return b.foreign(o, control.RoleActive, func(r *takeover.Runner, why string) (takeover.Outcome, error) { return r.Takeover(ctx, why) })
 }
 

@@ -120,6 +120,7 @@ func TestKeepalived(t *testing.T) {
 	if out := order(t, p, r1, "takeover"); !out.Already {
 		t.Errorf("a second takeover of the Active says %+v", out)
 	}
+	refused(t, p, r2, "none of the addresses", "takeover")
 	if out := order(t, p, r2, "yield"); !out.Already {
 		t.Errorf("a yield of the Backup says %+v", out)
 	}
