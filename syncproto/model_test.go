@@ -48,9 +48,13 @@ func TestModel(t *testing.T) {
 //
 //	go test ./syncproto -run TestLongWalk -model.seed=1000000
 func TestLongWalk(t *testing.T) {
-	each := min(500, *modelSteps)
+	steps := *modelSteps
+	if testing.Short() { // under the race detector; the machine has one goroutine
+		steps = min(steps, 10_000)
+	}
+	each := min(500, steps)
 	done := tally{}
-	for seed := *modelSeed; seed < *modelSeed+uint64(max(1, *modelSteps/each)); seed++ {
+	for seed := *modelSeed; seed < *modelSeed+uint64(max(1, steps/each)); seed++ {
 		w := newWorld(seed, 0)
 		if err := walk(w, each, w.choose); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -58,7 +62,7 @@ func TestLongWalk(t *testing.T) {
 		done.add(&w.tally)
 	}
 	t.Logf("%+v", done)
-	if *modelSteps < 10000 {
+	if steps < 10_000 {
 		return
 	}
 	for _, n := range done.each() {
