@@ -115,7 +115,7 @@ func oracleUDP(b []byte, from netip.Addr, hops byte, fragment, sealed bool) stri
 	}
 	peer := from == peer4 || from == peer6
 	seq, sender, receiver := be.Uint64(b[8:]), [16]byte(b[16:32]), [16]byte(b[32:48])
-	replayed := seq == 0 || seq+4096 <= 5000 || seq == 5000 // of what live told, 1 to 10 are too old
+	replayed := seq == 0 || seq+4096 <= 5000 || seq == 5000
 	pair := peer && sender == theirs && receiver == mine
 	switch {
 	case b[3] == 2 && !pair:
