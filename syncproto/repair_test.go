@@ -102,6 +102,41 @@ func ghost(c *couple) {
 	*v.word(slotOf(kind4, 2)) -= 1
 }
 
+// TestEmptySlotIsCountedOnce: that a slot is empty is still on its way, asked
+// for by a RESYNC, while a flow comes into it and ends unsent. Nothing waits
+// then but what is on its way, and in the end nothing does.
+func TestEmptySlotIsCountedOnce(t *testing.T) {
+	c := quick(10)
+	slot := slotOf(kind4, 2)
+	c.a.own.remove(slot, true)
+	c.run(20 * time.Millisecond)
+	resync := appendResync(nil, resyncRanges, []slotRange{{slot, 1}})
+	_, body, _, _ := parseControl(resync)
+	c.ab.receiveResync(body, c.now)
+	check := func(when string, want int) {
+		t.Helper()
+		if o := &c.ab.out; o.both < 0 || o.both > min(o.dirty, o.inFlight) {
+			t.Errorf("%s: %d dirty, %d in flight, %d both", when, o.dirty, o.inFlight, o.both)
+		}
+		if n, _ := c.ab.Backlog(c.now); n != want {
+			t.Errorf("%s: %d flows wait, not %d", when, n, want)
+		}
+	}
+	c.now += 2 * ms // for the batch
+	for buf := make([]byte, 1472); c.ab.Fill(buf, c.now) > 0; {
+	}
+	check("lost on the way", 1)
+	c.a.Tell(tcpFlow(500), c.now)
+	check("with a flow in it", 1)
+	if !c.a.own.body(slot).has(flagUsed) {
+		t.Fatal("the flow is in another slot")
+	}
+	c.a.Gone(tcpFlow(500), c.now)
+	check("after its end", 1)
+	c.run(500 * time.Millisecond)
+	check("in the end", 0)
+}
+
 // TestGhostIsNotDeleted: that a slot is empty is nobody's word when it is said
 // to heal; the kernel table keeps what the view had there.
 func TestGhostIsNotDeleted(t *testing.T) {

@@ -173,9 +173,20 @@ func (o *sender) freed(slot uint32) {
 	*w &^= slotJoin | slotBased
 	if *w&slotTold != 0 {
 		o.changed(slot)
-	} else if *w&slotDirty != 0 {
-		*w &^= slotDirty
-		o.dirty--
+	} else {
+		o.cleaned(w)
+	}
+}
+
+// cleaned takes a slot out of what is dirty.
+func (o *sender) cleaned(w *uint32) {
+	if *w&slotDirty == 0 {
+		return
+	}
+	*w &^= slotDirty
+	o.dirty--
+	if *w&slotFlight != 0 {
+		o.both--
 	}
 }
 
@@ -225,13 +236,7 @@ func (o *sender) sent(slot uint32, class byte, from *queue) {
 		from.pop()
 		*w &^= slotQueued
 	}
-	if *w&slotDirty != 0 {
-		*w &^= slotDirty
-		o.dirty--
-		if *w&slotFlight != 0 {
-			o.both--
-		}
-	}
+	o.cleaned(w)
 	if *w&(slotJoin|slotTold) == slotJoin {
 		o.joinTodo--
 	}
