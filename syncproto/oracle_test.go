@@ -79,7 +79,7 @@ func (h *host) checkView() error {
 		case in.ended && f.Mark == h.seen[k] && !h.present[k]:
 			err = fmt.Errorf("host %d brought back a flow that was over: %v", h.id, in)
 		}
-		h.seen[k] = max(h.seen[k], f.Mark)
+		h.seen[k], h.shown[in] = max(h.seen[k], f.Mark), true
 		return err == nil
 	})
 	if err != nil {
@@ -201,15 +201,19 @@ func (h *host) mayDelete(f *conntrack.Flow) error {
 // sure says whether the peer must know that the owner ended it.
 func (i *instance) sure() bool { return i.ended && i.byOwner && !i.unsure }
 
-// lastLife is the last instance of the flow that the mark is of.
-func (w *world) lastLife(mark uint32) *instance {
-	last := w.byMark[mark&^damage]
-	for _, in := range w.byMark {
-		if in.host == last.host && in.index == last.index && in.mark > last.mark {
-			last = in
+// mustGo says whether an entry with that content must leave the kernel table:
+// the owner ended that life of the flow, and each later one that came here. One
+// that was nobody's to end leaves the entry to the kernel: the view knows of it
+// no more, whatever comes and goes before it would be written.
+func (h *host) mustGo(mark uint32) bool {
+	first := h.w.byMark[mark]
+	for _, in := range h.w.byMark {
+		later := in.host == first.host && in.index == first.index && in.mark > first.mark
+		if !in.sure() && (in == first || later && h.shown[in]) {
+			return false
 		}
 	}
-	return last
+	return true
 }
 
 // kernelLoses ages an entry of the kernel table.
@@ -296,9 +300,8 @@ func (h *host) kernelEquals(want map[conntrack.Key]conntrack.Flow) error {
 		delete(have, k)
 	}
 	for k, f := range have {
-		in, last := h.w.byMark[f.Mark&^damage], h.w.lastLife(f.Mark)
-		if in.sure() && last.sure() && !h.unknown[k] {
-			errs = append(errs, fmt.Errorf("host %d: its kernel table still has %v", h.id, in))
+		if at := f.Mark &^ damage; h.mustGo(at) && !h.unknown[k] {
+			errs = append(errs, fmt.Errorf("host %d: its kernel table still has %v", h.id, h.w.byMark[at]))
 		}
 		h.w.tally.Kept++
 	}

@@ -15,6 +15,22 @@ func (h *host) release() {
 	}
 }
 
+// dropReleased ends ghosts; no peer owns a flow of ours, so nothing else goes.
+func (h *host) dropReleased() {
+	h.node.DropReleased(h.w.now)
+	h.dropping = true
+}
+
+// reap ends the ghosts that the slices of DropReleased have come by.
+func (h *host) reap() {
+	for _, in := range h.alive {
+		k := in.flow.Key()
+		if _, ok := h.node.own.tabs[kindOf(k.Family)].findOrig(&k); !ok && in.ghost {
+			h.end(in, false)
+		}
+	}
+}
+
 // reused says whether another flow has the slot that an instance ended in.
 func (h *host) reused(in *instance) bool {
 	return in.hadSlot && in.slot>>1 < h.node.own.tabs[in.slot&1].size && h.node.own.body(in.slot).has(flagUsed)

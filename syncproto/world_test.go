@@ -71,6 +71,7 @@ type host struct {
 	// What this host saw in its view of the other.
 	seen    map[conntrack.Key]uint32 // highest mark
 	present map[conntrack.Key]bool   // seen in this life of the node
+	shown   map[*instance]bool       // so, too, even if it is over
 	tokens  []Token
 	ops     []conntrack.Op
 }
@@ -98,7 +99,7 @@ func (h *host) boot() {
 	h.peer = h.node.AddPeer("other", w.now)
 	h.peer.AddPath(0, w.now)
 	h.peer.AddPath(1, w.now)
-	h.seen, h.present = map[conntrack.Key]uint32{}, map[conntrack.Key]bool{}
+	h.seen, h.present, h.shown = map[conntrack.Key]uint32{}, map[conntrack.Key]bool{}, map[*instance]bool{}
 	h.tokens, h.ops = nil, nil
 	h.unknown = map[conntrack.Key]bool{}
 	for k := range h.kernel {
@@ -211,22 +212,6 @@ func (h *host) die(i int, gone bool) {
 	h.node.Died(&conntrack.Death{Flow: in.flow, PortID: 77}, h.w.now)
 }
 
-// dropReleased ends ghosts; no peer owns a flow of ours, so nothing else goes.
-func (h *host) dropReleased() {
-	h.node.DropReleased(h.w.now)
-	h.dropping = true
-}
-
-// reap ends the ghosts that the slices of DropReleased have come by.
-func (h *host) reap() {
-	for _, in := range h.alive {
-		k := in.flow.Key()
-		if _, ok := h.node.own.tabs[kindOf(k.Family)].findOrig(&k); !ok && in.ghost {
-			h.end(in, false)
-		}
-	}
-}
-
 func (h *host) restart(dying int) {
 	for i := range dying { // while nobody listened; a former owner's flows count as its word
 		if in := h.alive[i]; in != nil && in.owner {
@@ -315,8 +300,7 @@ func (w *world) pass(d int64) error {
 			}
 			w.send(h)
 		}
-		w.deliver()
-		if err := w.check(); err != nil {
+		if err := w.deliver(); err != nil {
 			return err
 		}
 	}
@@ -367,7 +351,9 @@ func (w *world) carry(h *host, path int, data []byte) {
 	}
 }
 
-func (w *world) deliver() {
+// deliver looks at the views after each datagram: what comes and goes between
+// two of them counts.
+func (w *world) deliver() error {
 	later := w.air[:0]
 	var due []packet
 	for _, p := range w.air {
@@ -380,7 +366,11 @@ func (w *world) deliver() {
 	w.air = later
 	for _, p := range due {
 		_ = w.hosts[p.to].peer.paths[p.path].Receive(p.data, w.now)
+		if err := w.check(); err != nil {
+			return err
+		}
 	}
+	return w.check()
 }
 
 // replay gives a host something that was sent to it, or by it, before.
