@@ -70,3 +70,20 @@ func TestOwnKeys(t *testing.T) {
 		}
 	}
 }
+
+// Own walks own flows until fn says false; f is reused. owner says whether
+// this node owns it.
+func (n *Node) Own(fn func(f *conntrack.Flow, owner bool) bool) {
+	var f conntrack.Flow
+	for k := range n.own.tabs {
+		t := &n.own.tabs[k]
+		for i := range t.size {
+			if b := t.at(i); b.has(flagUsed) {
+				t.load(i, &f)
+				if !fn(&f, b.has(ownOwner)) {
+					return
+				}
+			}
+		}
+	}
+}

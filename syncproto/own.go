@@ -369,23 +369,6 @@ func (n *Node) Owned() (owned int) {
 	return owned
 }
 
-// Own walks own flows until fn says false; f is reused. owner says whether
-// this node owns it.
-func (n *Node) Own(fn func(f *conntrack.Flow, owner bool) bool) {
-	var f conntrack.Flow
-	for k := range n.own.tabs {
-		t := &n.own.tabs[k]
-		for i := range t.size {
-			if b := t.at(i); b.has(flagUsed) {
-				t.load(i, &f)
-				if !fn(&f, b.has(ownOwner)) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // OwnKeys calls fn for the names of own flows, looking at no more than max
 // places from position from on (first 0), and gives the next position, 0 after
 // the last. A flow that comes or goes between two calls may be missed.
