@@ -36,7 +36,7 @@ func (o *own) adoptFlow(f *conntrack.Flow, at int64, now int64) {
 	b := t.at(i)
 	m := mutableOf(f)
 	t.setMutable(i, &m)
-	b.own()
+	o.claim(b)
 	b.clear(ownGhost | ownHeld)
 	o.changed(slotOf(t.kind, i))
 }
@@ -103,6 +103,7 @@ func (o *own) releaseKind(t *table) {
 		case b.has(ownOwner) && b.has(flagUsed):
 			b.set(ownMixed)
 			b.clear(ownOwner | ownTold | ownHeld)
+			o.owned--
 		}
 	}
 }

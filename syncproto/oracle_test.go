@@ -35,6 +35,14 @@ func (w *world) check() error {
 
 // checkBounds: what a sender keeps does not grow with loss or time.
 func (h *host) checkBounds() error {
+	owned := 0
+	h.node.Own(func(_ *conntrack.Flow, owner bool) bool {
+		owned += int(bit(owner))
+		return true
+	})
+	if n := h.node.Owned(); n != owned {
+		return fmt.Errorf("host %d owns %d flows and counts %d", h.id, owned, n)
+	}
 	o := &h.peer.out
 	slots := int(h.node.own.tabs[kind4].size + h.node.own.tabs[kind6].size)
 	if o.again.n+o.fresh.n > slots || o.dirty < 0 || o.inFlight < 0 || o.both < 0 || o.both > min(o.dirty, o.inFlight) || o.joinLeft < 0 || o.joinTodo < 0 ||

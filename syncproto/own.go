@@ -36,6 +36,7 @@ type own struct {
 	n       *Node
 	tabs    [kinds]table
 	lastUse uint32
+	owned   int         // flows with ownOwner
 	held    []heldDeath // in the order of their deadlines
 	drop    dropping
 	parked  queue  // empty slots that are not to be used before all peers know that they are
@@ -81,7 +82,7 @@ func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
 	b := t.at(i)
 	m := mutableOf(f)
 	changed := !b.has(ownOwner) || differ(t.mutable(i), m)
-	b.own()
+	o.claim(b)
 	b.set(ownTold)
 	b.clear(ownHeld | ownGhost)
 	if !changed && b.age(now) < refresh {
@@ -92,10 +93,11 @@ func (o *own) retell(t *table, i uint32, f *conntrack.Flow, now int64) {
 	o.changed(slotOf(t.kind, i))
 }
 
-// own makes this node the owner.
-func (b *body) own() {
+// claim makes this node the owner.
+func (o *own) claim(b *body) {
 	if !b.has(ownOwner) {
 		b.set(ownOwner | ownMixed)
+		o.owned++
 	}
 }
 
@@ -131,6 +133,9 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 	b.link = o.lastUse
 	b.touch(at)
 	b.set(flags)
+	if flags&ownOwner != 0 {
+		o.owned++
+	}
 	o.changed(slotOf(t.kind, i))
 	return true
 }
@@ -142,6 +147,9 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 func (o *own) remove(slot uint32, owned bool) {
 	t, i := &o.tabs[slot&1], slot>>1
 	mixed := t.at(i).has(ownMixed)
+	if t.at(i).has(ownOwner) {
+		o.owned--
+	}
 	t.vacate(i)
 	t.at(i).put(ownOwner, owned)
 	for _, p := range o.n.peers {
@@ -244,7 +252,7 @@ func (n *Node) Seed(f *conntrack.Flow, now int64) {
 			t.setMutable(i, &m)
 			b.clear(ownGhost)
 			if n.active {
-				b.own()
+				o.claim(b)
 			}
 			o.changed(slotOf(t.kind, i))
 		}
@@ -356,18 +364,8 @@ func (n *Node) OwnLen() int {
 	return int(n.own.tabs[kind4].n) + int(n.own.tabs[kind6].n)
 }
 
-// Owned is the number of own flows that this node owns. It looks at all.
-func (n *Node) Owned() (owned int) {
-	for k := range n.own.tabs {
-		t := &n.own.tabs[k]
-		for i := range t.size {
-			if b := t.at(i); b.has(flagUsed) && b.has(ownOwner) {
-				owned++
-			}
-		}
-	}
-	return owned
-}
+// Owned is the number of own flows that this node owns.
+func (n *Node) Owned() int { return n.own.owned }
 
 // OwnKeys calls fn for the names of own flows, looking at no more than max
 // places from position from on (first 0), and gives the next position, 0 after
