@@ -140,9 +140,13 @@ func (p *Pair) Await(ctx context.Context, r *netlab.Router, limit time.Duration,
 	}
 }
 
-// AwaitRole waits until a router has a role (control.RoleActive, ...).
+// AwaitRole waits until a router has a role (control.RoleActive, ...), and the
+// record of the takeover with it: the role is the election's word, the record
+// comes a moment later.
 func (p *Pair) AwaitRole(ctx context.Context, r *netlab.Router, role string, limit time.Duration) (control.Status, error) {
-	return p.Await(ctx, r, limit, "wait for "+role, func(s *control.Status) bool { return hasRole(s, role) })
+	return p.Await(ctx, r, limit, "wait for "+role, func(s *control.Status) bool {
+		return hasRole(s, role) && (role != control.RoleActive || s.Sync == nil || s.Last != nil)
+	})
 }
 
 // AwaitReady waits until one router is Active, the other Backup, and each has
