@@ -217,11 +217,26 @@ func (h *host) mustGo(mark uint32) bool {
 	first := h.w.byMark[mark]
 	for _, in := range h.w.byMark {
 		later := in.host == first.host && in.index == first.index && in.mark > first.mark
-		if !in.sure() && (in == first || later && h.shown[in]) {
+		if (in == first || later && h.shown[in]) && h.leaves(in) {
 			return false
 		}
 	}
 	return true
+}
+
+// leaves says whether the entry of a life that is over may stay. The owner's
+// word may come too late: after that of RELEASE, and after a neighbour that took
+// a tuple, so that there is no slot any more that it could end.
+func (h *host) leaves(in *instance) bool {
+	if !in.sure() {
+		return true
+	}
+	for _, by := range h.w.byMark {
+		if in.late && in.index >= 8 && by.host == in.host && by.index == in.index^1 && by.mark > in.mark && h.shown[by] {
+			return true
+		}
+	}
+	return false
 }
 
 // kernelLoses ages an entry of the kernel table.

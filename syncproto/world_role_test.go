@@ -9,6 +9,9 @@ func (h *host) release() {
 		in.owner = false
 	}
 	for _, in := range h.w.byMark {
+		if in.hadSlot && in.host == h.id && *h.peer.out.word(in.slot)&slotTold != 0 {
+			in.late = true
+		}
 		if in.host == h.id && in.ended && (h.other().remembers(in) || h.reused(in) && h.other().holds(in)) {
 			in.unsure = true // only the sweep, or the end of what is in its slot, will end it, and then nobody owned it
 		}

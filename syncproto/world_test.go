@@ -49,6 +49,7 @@ type instance struct {
 	ownedFrom    uint32 // the mark with which it became owned
 	unsure       bool   // the peer cannot know whose word ended it
 	byOwner      bool   // ended by the word of its owner
+	late         bool   // RELEASE was said before the peer knew of its end
 	ghost        bool   // the kernel lost it after Release
 	flow         conntrack.Flow
 	at           int64 // when it began
