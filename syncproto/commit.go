@@ -281,10 +281,13 @@ func (v *View) Forget() {
 		t := &v.tabs[k]
 		for i := range t.size {
 			b := t.at(i)
-			if !b.has(flagUsed) || b.has(viewDead) {
+			if !b.has(flagUsed) {
 				continue
 			}
-			b.clear(viewLate | viewClash)
+			b.clear(viewLate | viewClash) // of a dead one too: it may come back
+			if b.has(viewDead) {
+				continue
+			}
 			if b.has(viewBusy) {
 				b.set(viewAgain)
 				continue

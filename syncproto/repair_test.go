@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
 )
@@ -135,6 +136,32 @@ func TestEmptySlotIsCountedOnce(t *testing.T) {
 	check("after its end", 1)
 	c.run(500 * time.Millisecond)
 	check("in the end", 0)
+}
+
+// TestComesBackAfterYield: a flow that came while Active ends while it is being
+// written, and comes back after the yield. What is in the kernel table then is
+// replaced, as for a Backup.
+func TestComesBackAfterYield(t *testing.T) {
+	c := quick(0)
+	v := c.ba.View()
+	c.b.SetActive(true)
+	c.a.Tell(tcpFlow(1), c.now)
+	c.run(20 * time.Millisecond)
+	ops, tokens := v.Pending(nil, nil, 10, 0, c.now)
+	c.a.Gone(tcpFlow(1), c.now)
+	c.run(20 * time.Millisecond)
+	c.b.SetActive(false)
+	v.Forget()
+	c.a.Tell(tcpFlow(1), c.now)
+	c.run(20 * time.Millisecond)
+	if len(ops) != 1 {
+		t.Fatalf("%d operations", len(ops))
+	}
+	ops[0].Err = unix.EEXIST
+	v.Done(tokens, ops)
+	if ops, _ = v.Pending(nil, nil, 10, 0, c.now); len(ops) != 1 || ops[0].Kind != conntrack.OpReplace {
+		t.Errorf("not replaced: %+v", ops)
+	}
 }
 
 // TestGhostIsNotDeleted: that a slot is empty is nobody's word when it is said
