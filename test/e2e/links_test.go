@@ -108,7 +108,8 @@ func TestTwoSyncLinks(t *testing.T) {
 // many.
 func (s *scene) inUse(r *netlab.Router, iface string, well int) {
 	s.t.Helper()
-	eventually(s.t, 2*time.Second, r.Name+" sending by "+iface, func() bool {
+	// A better path is used again when it has worked for three seconds.
+	eventually(s.t, 5*time.Second, r.Name+" sending by "+iface, func() bool {
 		peers, n := s.status(r).Sync.Peers, 0
 		for _, a := range peers[0].Paths {
 			if a.Heard && a.HearsUs {

@@ -125,7 +125,7 @@ func TestPreemptionWaitsForTheView(t *testing.T) {
 	complete := false
 	for {
 		st := s.status(r1)
-		if st.Sets[0].Role == control.RoleActive {
+		if st.Sets[0].Role == control.RoleActive && st.Last != nil {
 			handedOver(t, "preemption", &st)
 			break
 		}
