@@ -5,6 +5,7 @@ package takeover
 import (
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,19 +16,33 @@ import (
 
 // listViews is Views over a list: what Take gives is what the test put in.
 type listViews struct {
+	mu   sync.Mutex
 	todo []conntrack.Op
 	done []conntrack.Op
 }
 
 func (v *listViews) Take(ops []conntrack.Op, _ time.Duration) []conntrack.Op {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	n := min(len(v.todo), cap(ops))
 	ops = append(ops, v.todo[:n]...)
 	v.todo = v.todo[n:]
 	return ops
 }
-func (v *listViews) Done(ops []conntrack.Op) { v.done = append(v.done, ops...) }
-func (v *listViews) Uncommitted() int        { return len(v.todo) }
-func (v *listViews) Adopt() bool             { return false }
+
+func (v *listViews) Done(ops []conntrack.Op) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.done = append(v.done, ops...)
+}
+
+func (v *listViews) Uncommitted() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.todo)
+}
+
+func (v *listViews) Adopt() bool { return false }
 
 // ownKernel is the kernel table of a namespace of the test's own.
 func ownKernel(t *testing.T) *conntrack.Table {
