@@ -180,7 +180,10 @@ func TestGateStays(t *testing.T) {
 	is := func(mode, _ string) bool { return mode == xdpNative }
 	awaitMode(t, g, 0, "attached", is)
 	c.in(c.here, func() {
-		at := g.ports.byIndex[device(t, "sync0").Attrs().Index].at.(xdpLink)
+		index := device(t, "sync0").Attrs().Index
+		g.ports.mu.Lock()
+		at := g.ports.byIndex[index].at.(xdpLink)
+		g.ports.mu.Unlock()
 		info, err := at.Info()
 		if err != nil {
 			t.Error(err)

@@ -88,6 +88,7 @@ type ports struct {
 
 	mu       sync.Mutex
 	byIndex  map[int]port
+	lost     map[int]bool   // had one, until somebody removed it
 	failed   map[int]string // the last error by interface, logged once
 	attached uint64         // times, restored included
 	restored uint64
@@ -95,7 +96,7 @@ type ports struct {
 }
 
 func newPorts(ns namespace, h *hook, sel selection, log *slog.Logger) *ports {
-	return &ports{ns: ns, hook: h, sel: sel, log: log, byIndex: map[int]port{}, failed: map[int]string{}}
+	return &ports{ns: ns, hook: h, sel: sel, log: log, byIndex: map[int]port{}, lost: map[int]bool{}, failed: map[int]string{}}
 }
 
 // sync attaches and detaches until what is matches the selection. The calling
@@ -136,6 +137,11 @@ func (p *ports) drop(wanted map[int]netlink.Link) {
 			delete(p.failed, i)
 		}
 	}
+	for i := range p.lost {
+		if wanted[i] == nil {
+			delete(p.lost, i)
+		}
+	}
 }
 
 // ensure attaches to one interface unless that stands.
@@ -147,6 +153,7 @@ func (p *ports) ensure(i int, l netlink.Link) error {
 	if had {
 		_ = old.at.detach()
 		delete(p.byIndex, i)
+		p.lost[i] = true
 	}
 	at, err := p.hook.attach(l)
 	if err != nil {
@@ -159,7 +166,8 @@ func (p *ports) ensure(i int, l netlink.Link) error {
 	delete(p.failed, i)
 	p.byIndex[i] = port{l.Attrs().Name, at}
 	p.attached++
-	if had {
+	if p.lost[i] { // perhaps not at the first attempt: what is removed goes a moment later
+		delete(p.lost, i)
 		p.restored++
 		p.log.Warn("somebody removed our program; attached again", "program", p.hook.name, "interface", l.Attrs().Name)
 	} else {
