@@ -182,9 +182,8 @@ func TestGateStays(t *testing.T) {
 	c.in(c.here, func() {
 		index := device(t, "sync0").Attrs().Index
 		g.ports.mu.Lock()
-		at := g.ports.byIndex[index].at.(xdpLink)
+		info, err := g.ports.byIndex[index].at.(xdpLink).Info()
 		g.ports.mu.Unlock()
-		info, err := at.Info()
 		if err != nil {
 			t.Error(err)
 			return
