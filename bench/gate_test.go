@@ -35,7 +35,7 @@ import (
 
 var (
 	gateDatagrams = flag.Int("gate.datagrams", 100_000, "datagrams of one measurement, and how many are sent in a second")
-	gateRounds    = flag.Int("gate.rounds", 7, "measurements of each")
+	gateRounds    = flag.Int("gate.rounds", 3, "measurements of each")
 )
 
 // BenchmarkGate is what a datagram costs that is hostile and comes by the sync
