@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -134,7 +135,7 @@ func sameFlows(t *testing.T, p *drill.Pair, protocol string, n int) {
 func TestSilentConnectionIsAtThePeer(t *testing.T) {
 	const n, limit = 60, 100 * time.Millisecond
 	p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{})
-	var worst time.Duration
+	var took []time.Duration
 	for _, path := range drill.Paths(p.Lab) {
 		l := listen(t, path)
 		for i := range n / 2 {
@@ -147,12 +148,14 @@ func TestSilentConnectionIsAtThePeer(t *testing.T) {
 				}
 				time.Sleep(time.Millisecond)
 			}
-			worst = max(worst, netlab.Since(began))
+			took = append(took, netlab.Since(began))
 		}
 		_ = l.Close()
 	}
-	t.Logf("the slowest of %d connections was at the peer %s after its handshake", n, worst.Round(10*time.Microsecond))
-	if worst > limit {
+	slices.Sort(took)
+	most := took[n-1-n/20] // a host that stands still once is not the capture's
+	t.Logf("of %d connections half were at the peer %v after their handshake, all but %d after %v, the last after %v", n, took[n/2], n/20, most, took[n-1])
+	if most > limit {
 		t.Errorf("want at most %s", limit)
 	}
 }

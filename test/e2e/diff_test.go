@@ -57,6 +57,11 @@ func TestFlowDiff(t *testing.T) {
 		}
 	}
 
+	// The third audit comes 15 s after the start, the fourth 20 s later: in between
+	// nothing puts right what happens in silence.
+	for _, r := range p.Lab.Routers() {
+		eventually(t, 30*time.Second, "the audits of the start", func() bool { return ask(t, p, r).Capture.Audits >= 3 })
+	}
 	names := slices.Sorted(maps.Keys(listed(t, r1)))
 	gone, marked := names[0], names[len(names)/2]
 	tool(t, r2, "conntrack", append([]string{"-D"}, selects(gone)...)...)
