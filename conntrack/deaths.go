@@ -38,11 +38,11 @@ type Death struct {
 
 // Deaths is a subscription to DESTROY events of one network namespace. An
 // entry made while nobody listened (nf_conntrack_events=2) never reports its
-// death. One goroutine may Read; Close may be called by any.
+// death. One goroutine may Read or Drain; Close may be called by any.
 type Deaths struct {
 	fd, wake int // the socket; an eventfd that Close writes
 	closed   atomic.Bool
-	reading  sync.Mutex // held by Read
+	reading  sync.Mutex // held by Read and Drain
 	drained  bool
 	death    Death
 	polled   [2]unix.PollFd
@@ -148,45 +148,63 @@ func statusFilter(any Status) []unix.SockFilter {
 }
 
 // Read waits until there are deaths or the deadline passes (the zero Time:
-// for ever), calls fn for each that is there, and returns; the Death is reused
-// between calls. lost says that the kernel dropped events since the last Read
-// because the socket was full (ENOBUFS), or that one did not fit: the caller
-// has to audit. That the deadline passed is no error.
+// for ever), and drains. That the deadline passed is no error.
 func (d *Deaths) Read(deadline time.Time, fn func(*Death)) (lost bool, err error) {
 	d.reading.Lock()
 	defer d.reading.Unlock()
-	d.drained = false
-	for n := 0; n < deathsPerRead; {
-		if d.closed.Load() { // before the descriptor is touched: Close waits for us
-			return lost, os.ErrClosed
+	for {
+		n, lost, err := d.drain(fn)
+		if n > 0 || err != nil {
+			return lost, err
 		}
-		got, errno := d.receive()
-		switch {
-		case errno == unix.EINTR:
-		case errno == unix.ENOBUFS:
-			lost = true
-			n++ // what is still in the socket comes after it
-		case errno == unix.EAGAIN && n > 0:
-			d.drained = true
-			return lost, nil
-		case errno == unix.EAGAIN:
-			ready, err := d.wait(deadline)
-			if err != nil || !ready {
-				d.drained = err == nil
-				return lost, err
-			}
-		case errno != 0:
-			return lost, fmt.Errorf("read deaths: %w", os.NewSyscallError("recvmmsg", errno))
-		default:
-			lost = d.parse(got, fn) || lost
-			n += got
+		if ready, err := d.wait(deadline); err != nil || !ready {
+			return false, err
 		}
 	}
-	return lost, nil
 }
 
-// Drained says whether the last Read left the socket empty, so that every
-// death before its return has been shown.
+// Drain calls fn for each death that is there, and returns; the Death is reused
+// between calls. lost says that the kernel dropped events since the last time
+// because the socket was full (ENOBUFS), or that one did not fit: the caller
+// has to audit.
+func (d *Deaths) Drain(fn func(*Death)) (lost bool, err error) {
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	_, lost, err = d.drain(fn)
+	return lost, err
+}
+
+// drain gives how many messages it took, one for a loss.
+func (d *Deaths) drain(fn func(*Death)) (n int, lost bool, err error) {
+	d.drained = false
+	for n < deathsPerRead {
+		if d.closed.Load() { // before the descriptor is touched: Close waits for us
+			return n, lost, os.ErrClosed
+		}
+		got, errno := d.receive()
+		switch errno {
+		case 0:
+			lost = d.parse(got, fn) || lost
+			n += got
+		case unix.EINTR:
+		case unix.ENOBUFS:
+			lost = true
+			n++ // what is still in the socket comes after it
+		case unix.EAGAIN:
+			d.drained = true
+			return n, lost, nil
+		default:
+			return n, lost, fmt.Errorf("read deaths: %w", os.NewSyscallError("recvmmsg", errno))
+		}
+	}
+	return n, lost, nil
+}
+
+// FD is what a poll waits for.
+func (d *Deaths) FD() int { return d.fd }
+
+// Drained says whether the last Read or Drain left the socket empty, so that
+// every death before its return has been shown.
 func (d *Deaths) Drained() bool { return d.drained }
 
 // receive reads up to deathsBatch messages.

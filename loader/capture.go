@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -18,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/wakeup"
 	"github.com/tandem-ha/tandem/maps"
 )
 
 const (
 	// drainPause gathers records into batches while there are any: the
 	// longest a record waits besides scheduling.
-	drainPause = time.Millisecond
+	drainPause = 2 * time.Millisecond
 	// idleWait bounds a sleep that nothing wakes.
 	idleWait = 200 * time.Millisecond
 )
@@ -52,7 +52,8 @@ type Capture struct {
 	why     string
 	fast    bool
 	ready   chan struct{}
-	stop    int // eventfd, written at the end of Run
+	waiter  *wakeup.Waiter // for the ring and the death socket
+	dead    []conntrack.Death
 
 	lostDeaths counter
 	close      sync.Once
@@ -67,7 +68,7 @@ func Open(o Options) (*Capture, error) {
 	if !slices.Contains([]string{"auto", "tc", rungTCX, rungClsact}, o.Mode) {
 		return nil, fmt.Errorf("open capture: mode %q is not in this version: use \"auto\" or \"tc\"", o.Mode)
 	}
-	c := &Capture{log: o.Log, ready: make(chan struct{}), stop: -1}
+	c := &Capture{log: o.Log, ready: make(chan struct{})}
 	for _, step := range []func(*Options) error{c.openSockets, c.openProgram, c.openMemory, c.attach} {
 		if err := step(&o); err != nil {
 			_ = c.Close()
@@ -91,11 +92,7 @@ func (c *Capture) openSockets(o *Options) (err error) {
 	if c.deaths, err = conntrack.ListenDeaths(); err != nil {
 		return err
 	}
-	if err := c.deaths.Filter(deathFilter(&o.Policy)); err != nil {
-		return err
-	}
-	c.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	return os.NewSyscallError("eventfd", err)
+	return c.deaths.Filter(deathFilter(&o.Policy))
 }
 
 // deathFilter gives status bits of which every flow that was told has one.
@@ -137,7 +134,8 @@ func (c *Capture) openMemory(o *Options) (err error) {
 	}
 	c.reader = newReader(o, c.ring, c.table)
 	c.audit = newAudit(o, c.reader, c.table)
-	return nil
+	c.waiter, err = wakeup.New(c.ring.FD(), c.deaths.FD())
+	return err
 }
 
 func (c *Capture) attach(o *Options) error {
@@ -163,15 +161,10 @@ func (c *Capture) attach(o *Options) error {
 func (c *Capture) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.ports.watch(ctx) })
-	g.Go(func() error { return c.readRing(ctx) })
-	g.Go(func() error { return c.readDeaths(ctx) })
+	g.Go(func() error { return c.read(ctx) })
 	g.Go(func() error { return c.watchLoss(ctx) })
 	g.Go(func() error { return c.audit.run(ctx, func() { close(c.ready) }) })
-	g.Go(func() error {
-		<-ctx.Done()
-		_, err := unix.Write(c.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		return err
-	})
+	defer context.AfterFunc(ctx, c.waiter.Ring)()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("capture: %w", err)
 	}
@@ -190,20 +183,26 @@ func (c *Capture) Mode() (rung, why string) { return c.ports.hook.rung, c.why }
 // calls it: entries that it wrote for its peer are its own from now on.
 func (c *Capture) Forget() { c.control.Forget() }
 
-// readRing drains batches. While records come it pauses between them and the
-// program wakes nobody; when none came it says that it sleeps.
-func (c *Capture) readRing(ctx context.Context) error {
-	fds := []unix.PollFd{{Fd: int32(c.ring.FD()), Events: unix.POLLIN}, {Fd: int32(c.stop), Events: unix.POLLIN}}
+// read drains ring and death socket. While anything comes it pauses between
+// drains and nobody wakes it; when nothing came it says that it sleeps. One
+// goroutine reads both, and what it tells the sink is sent before it pauses:
+// a window of flows costs one wake-up.
+func (c *Capture) read(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if c.reader.drain() > 0 {
-			time.Sleep(drainPause)
+		n, err := c.readWindow()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := c.waiter.Pause(drainPause); err != nil {
+				return err
+			}
 			continue
 		}
 		c.control.Wait()
 		if !c.ring.Pending() {
-			_, err := unix.Poll(fds, int(idleWait/time.Millisecond))
-			if err != nil && err != unix.EINTR {
-				return fmt.Errorf("wait for flows: %w", os.NewSyscallError("poll", err))
+			if err := c.waiter.Wait(idleWait); err != nil {
+				return fmt.Errorf("wait for flows: %w", err)
 			}
 		}
 		c.control.Awake()
@@ -211,24 +210,23 @@ func (c *Capture) readRing(ctx context.Context) error {
 	return nil
 }
 
-func (c *Capture) readDeaths(ctx context.Context) error {
-	var buf []conntrack.Death
-	for ctx.Err() == nil {
-		buf = buf[:0]
-		lost, err := c.deaths.Read(time.Now().Add(idleWait), func(d *conntrack.Death) { buf = append(buf, *d) })
-		if err != nil {
-			return err
-		}
-		if lost {
-			c.lostDeaths.Add(1)
-			c.audit.hasten()
-		}
-		if err := c.reader.died(buf, c.deaths.Drained()); err != nil {
-			c.log.Warn("a death could not be settled; the next audit finds it", "error", err)
-			c.audit.hasten()
-		}
+// readWindow takes what is there to the sink; n: how much.
+func (c *Capture) readWindow() (n int, err error) {
+	c.dead = c.dead[:0]
+	lost, err := c.deaths.Drain(func(d *conntrack.Death) { c.dead = append(c.dead, *d) })
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	if lost {
+		c.lostDeaths.Add(1)
+		c.audit.hasten()
+	}
+	n, err = c.reader.window(c.dead, c.deaths.Drained())
+	if err != nil {
+		c.log.Warn("a death could not be settled; the next audit finds it", "error", err)
+		c.audit.hasten()
+	}
+	return n, nil
 }
 
 // watchLoss hastens the audit when packets may have told something in vain: the
@@ -266,6 +264,9 @@ func (c *Capture) closeAll() error {
 	if c.ports != nil {
 		keep(c.ports.close())
 	}
+	if c.waiter != nil {
+		keep(c.waiter.Close())
+	}
 	if c.control != nil {
 		keep(c.control.Close())
 	}
@@ -283,9 +284,6 @@ func (c *Capture) closeAll() error {
 	}
 	if c.nl != nil {
 		c.nl.Close()
-	}
-	if c.stop >= 0 {
-		keep(unix.Close(c.stop))
 	}
 	c.ns.close()
 	return errors.Join(errs...)

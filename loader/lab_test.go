@@ -252,6 +252,8 @@ func newMemory() *memory {
 }
 
 func (m *memory) Begin() { m.mu.Lock(); m.batch = true }
+func (m *memory) Flush() {}
+
 func (m *memory) End() {
 	m.batch = false
 	m.mu.Unlock()

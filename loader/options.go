@@ -44,6 +44,10 @@ type Sink interface {
 	// Died: the entry is no more, and no younger one of its tuple was told.
 	Died(d *conntrack.Death)
 
+	// Flush: nothing more is told before the next window, so what was told may
+	// go on its way. It is called outside of a batch.
+	Flush()
+
 	// OwnKeys calls fn for about max own flows from position from on (first
 	// 0) and gives the next position, 0 after the last. Audits find by it the
 	// flows whose death nobody reported. It is called outside of a batch.

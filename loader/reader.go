@@ -40,13 +40,8 @@ func newReader(o *Options, ring *maps.Ring, table *conntrack.Table) *reader {
 	}
 }
 
-// drain takes what the ring holds to the sink and gives the number of records.
-func (r *reader) drain() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.drainLocked()
-}
-
+// drainLocked takes what the ring holds to the sink and gives the number of
+// records.
 func (r *reader) drainLocked() int {
 	n := r.ring.Drain(r.record)
 	r.flush()
@@ -64,6 +59,7 @@ func (r *reader) record(rec []byte) {
 	r.batch.take()
 	if r.batch.full() {
 		r.flush()
+		r.sink.Flush()
 	}
 }
 
@@ -87,13 +83,14 @@ func (r *reader) flush() {
 	r.batch.done()
 }
 
-// died settles deaths in the order of their socket; emptied says that it was
-// empty after them. Whatever was told before them is drained first: a record
-// written before its flow's death never comes after it.
-func (r *reader) died(deaths []conntrack.Death, emptied bool) error {
+// window takes what the ring holds and settles deaths, in the order of their
+// socket; emptied says that it was empty after them. Whatever was told before
+// them is drained first: a record written before its flow's death never comes
+// after it. n counts records and deaths.
+func (r *reader) window(deaths []conntrack.Death, emptied bool) (n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drainLocked()
+	n = r.drainLocked() + len(deaths)
 	ended, err := r.settle(deaths)
 	if len(ended) > 0 {
 		r.sink.Begin()
@@ -105,7 +102,10 @@ func (r *reader) died(deaths []conntrack.Death, emptied bool) error {
 	if emptied {
 		r.batch.emptied()
 	}
-	return err
+	if n > 0 {
+		r.sink.Flush()
+	}
+	return n, err
 }
 
 // settle keeps, in place, the deaths that are the sink's business.
@@ -176,6 +176,7 @@ func (r *reader) seed(flows []conntrack.Flow) {
 		r.seeded.Add(1)
 	}
 	r.sink.End()
+	r.sink.Flush()
 	r.ended[0], r.ended[1] = r.ended[1], r.ended[0]
 	clear(r.ended[0])
 }
@@ -210,6 +211,7 @@ func (r *reader) absent(keys []conntrack.Key) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drainLocked()
+	defer r.sink.Flush()
 	r.sink.Begin()
 	defer r.sink.End()
 	for i := range keys {

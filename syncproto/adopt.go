@@ -138,7 +138,7 @@ func (o *own) dropSlice(now int64) {
 		*d = dropping{}
 		return
 	}
-	d.next = now + int64(o.n.cfg.BatchWindow)
+	d.next = now + sliceEvery
 	var k conntrack.Key
 	t := &o.tabs[d.kind]
 	for end := min(t.size, d.pos+dropPace); d.pos < end; d.pos++ {

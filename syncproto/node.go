@@ -26,7 +26,7 @@ type Config struct {
 	Seeding bool
 
 	HoldDeath   time.Duration // how long an uncertain death waits; default 3.6 s (one Active_Down_Interval)
-	BatchWindow time.Duration // how long a change waits for others; default 1 ms
+	BatchWindow time.Duration // how long a change waits for others; default 1 ms, negative: not at all, for who gathers them itself
 	Heartbeat   time.Duration // default 50 ms
 	DeadAfter   time.Duration // silence after which a peer is down; default 300 ms
 	DigestRound time.Duration // in which every quiet range of slots is compared once; default 30 s

@@ -14,7 +14,7 @@ const (
 	pairEvery   = int64(20 * time.Millisecond)  // while the peer has not said that it is paired
 	answerEvery = int64(5 * time.Millisecond)   // at most, to hellos of unknown sessions
 	stateEvery  = int64(5 * time.Millisecond)   // until the peer has our state
-	ackDelay    = int64(2 * time.Millisecond)
+	ackDelay    = int64(8 * time.Millisecond)
 	ackEach     = 8 // datagrams that are acknowledged at once
 )
 

@@ -163,11 +163,11 @@ func validControl(typ byte, body []byte) (ok bool) {
 
 // apply takes the records of a valid datagram in their order.
 func (p *Peer) apply(h *header, b []byte, now int64) {
-	prev, eliciting := uint32(0), false
+	prev, eliciting, urgent := uint32(0), false, false
 	for len(b) > 0 {
 		if b[0]&classMask == classControl {
 			typ, body, rest, _ := parseControl(b)
-			eliciting = p.applyControl(typ, body, h.seq, now) || eliciting
+			urgent = p.applyControl(typ, body, h.seq, now) || urgent
 			b = rest
 			continue
 		}
@@ -175,10 +175,10 @@ func (p *Peer) apply(h *header, b []byte, now int64) {
 		prev, eliciting = p.rec.slot, true
 		p.applyFlow(&p.rec, h.seq, now)
 	}
-	if !eliciting {
+	if !eliciting && !urgent {
 		return
 	}
-	if p.unacked++; p.unacked >= ackEach {
+	if p.unacked++; p.unacked >= ackEach || urgent {
 		p.ackDue = now
 	} else {
 		p.ackDue = min(p.ackDue, now+ackDelay)
@@ -202,7 +202,7 @@ func (p *Peer) applyFlow(rec *flowRecord, seq uint64, now int64) {
 	}
 }
 
-// applyControl says whether the record waits for an acknowledgement.
+// applyControl says whether somebody waits for the record's acknowledgement.
 func (p *Peer) applyControl(typ byte, body []byte, seq uint64, now int64) bool {
 	r := reader{b: body}
 	switch typ {

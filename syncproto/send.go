@@ -23,6 +23,8 @@ const (
 	firstWindow = 64
 	joinTurn    = 2  // of so many datagrams one takes from the join first
 	batchSlots  = 64 // so many dirty slots do not wait for more
+
+	sliceEvery = int64(time.Millisecond) // between slices of a walk over all slots
 )
 
 // once is something that is said until it is acknowledged.
@@ -147,7 +149,7 @@ func (o *sender) mark(slot uint32, q *queue, since int64) {
 			o.both++
 		}
 		if o.dirty == 0 {
-			o.batchAt = min(o.batchAt, o.p.n.now+int64(o.p.n.cfg.BatchWindow))
+			o.batchAt = min(o.batchAt, o.p.n.now+int64(max(0, o.p.n.cfg.BatchWindow)))
 		}
 		if o.dirty++; o.dirty == batchSlots {
 			o.batchAt = o.p.n.now
@@ -289,7 +291,7 @@ func (o *sender) deadline() int64 {
 		d = f.at + o.timeout()
 	}
 	if o.rotation.resend.running {
-		d = min(d, o.p.n.now+ackDelay)
+		d = min(d, o.p.n.now+sliceEvery)
 	}
 	return d
 }

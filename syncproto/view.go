@@ -226,7 +226,7 @@ func (v *View) sweepSlice(now int64) {
 	if !s.running || s.next > now {
 		return
 	}
-	s.next = now + int64(v.n.cfg.BatchWindow)
+	s.next = now + sliceEvery
 	t := &v.tabs[s.kind]
 	for end := min(t.size, s.pos+sweepPace); s.pos < end; s.pos++ {
 		if b := t.at(s.pos); b.has(flagUsed) && b.has(viewFormer) && !b.has(viewDead) {

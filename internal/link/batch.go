@@ -46,24 +46,11 @@ func newBatch(size int) *batch {
 }
 
 func (s *socket) mmsg(trap uintptr, b *batch, from, n int) (int, error) {
-	var got int
-	var errno unix.Errno
-	call := func(fd uintptr) bool {
-		r, _, e := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&b.msgs[from])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-		got, errno = int(r), e
-		return e != unix.EAGAIN
-	}
-	wait := s.raw.Read
-	if trap == unix.SYS_SENDMMSG {
-		wait = s.raw.Write
-	}
 	for {
-		if err := wait(call); err != nil {
-			return 0, err
-		}
+		r, _, errno := unix.Syscall6(trap, uintptr(s.fd), uintptr(unsafe.Pointer(&b.msgs[from])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
-			return got, nil
+			return int(r), nil
 		case unix.EINTR:
 		default:
 			return 0, errno
@@ -71,16 +58,18 @@ func (s *socket) mmsg(trap uintptr, b *batch, from, n int) (int, error) {
 	}
 }
 
-// recv waits for datagrams.
-func (s *socket) recv(b *batch) error {
+// recv takes what is there, which may be nothing.
+func (s *socket) recv(b *batch) (err error) {
 	for i := range b.msgs {
 		h := &b.msgs[i].hdr
 		h.Namelen, h.Flags = unix.SizeofSockaddrInet6, 0
 		h.SetControllen(oobSize)
 		b.iovs[i].SetLen(len(b.bufs[i]))
 	}
-	n, err := s.mmsg(unix.SYS_RECVMMSG, b, 0, batchSize)
-	b.n = n
+	b.n, err = s.mmsg(unix.SYS_RECVMMSG, b, 0, batchSize)
+	if err == unix.EAGAIN {
+		err = nil
+	}
 	return err
 }
 

@@ -5,37 +5,43 @@ package link
 import (
 	"context"
 	"errors"
-	"os"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tandem-ha/tandem/syncproto"
 )
 
 // watchEvery is how often MTU, carrier and another interface of that name are
 // looked for.
 const watchEvery = 250 * time.Millisecond
 
-// receive hands datagrams to the Node, a batch under one lock.
-func (l *Link) receive(ctx context.Context, s *socket) error {
-	b := newBatch(maxDatagram)
+// carry sends what is due, sleeps until something comes or is due, and hands
+// what came to the Node, a batch under one lock. One thread does both, in system
+// calls that block: a window of changes then costs this node's peer one wake-up,
+// where a goroutine woken by the runtime's poller costs five.
+func (l *Link) carry(ctx context.Context, s *socket) error {
+	in := newBatch(maxDatagram)
 	var seal *sealer
-	for {
-		if err := s.recv(b); err != nil {
-			if errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, unix.ENETDOWN) { // said once when the interface goes down
-				continue
-			}
+	for ctx.Err() == nil {
+		more, due, err := l.out.transmit(l, true)
+		if err != nil {
 			return err
 		}
-		seal = l.sealer(seal)
-		l.accept(s, b, seal)
 		l.cfg.Notify()
+		if !more {
+			if err := s.waiter.Wait(time.Duration(due - l.cfg.Now())); err != nil {
+				return err
+			}
+		}
+		switch err := s.recv(in); {
+		case errors.Is(err, unix.ENETDOWN): // said once when the interface goes down
+		case err != nil:
+			return err
+		case in.n > 0:
+			seal = l.sealer(seal)
+			l.accept(s, in, seal)
+		}
 	}
+	return nil
 }
 
 // maxDatagram is the largest that jumbo frames carry.
@@ -57,7 +63,7 @@ func (l *Link) accept(s *socket, b *batch, seal *sealer) {
 		heard = l.deliver(&passed[i], &seen, now) || heard
 	}
 	l.tellGate()
-	l.node.kick(nil, now)
+	l.node.kick(l, now) // this one sends next
 	l.node.Unlock()
 	l.count(func(st *Stats) {
 		if heard {
@@ -137,138 +143,6 @@ func (l *Link) deliver(r *received, seen *Stats, now int64) (valid bool) {
 		return false
 	}
 	return said && who.Call || st.path.Receive(r.payload, now) == nil
-}
-
-// send fills and sends datagrams whenever the Node has something to say.
-func (l *Link) send(ctx context.Context, s *socket) error {
-	b := newBatch(maxDatagram)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var seal *sealer
-	for {
-		seal = l.sealer(seal)
-		more, due := l.fill(s, b, seal)
-		if err := b.seal(seal); err != nil {
-			return err
-		}
-		if err := l.flush(s, b); err != nil {
-			if errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		if more {
-			continue
-		}
-		l.cfg.Notify()
-		timer.Reset(time.Duration(max(0, due-l.cfg.Now())))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		case <-l.wake:
-		}
-	}
-}
-
-// fill takes from the Node at most one batch. more: there may be another.
-func (l *Link) fill(s *socket, b *batch, seal *sealer) (more bool, due int64) {
-	b.n = 0
-	size := min(maxDatagram, int(s.payload.Load()))
-	if seal != nil {
-		size -= sealRoom
-	}
-	size = max(syncproto.MinPayload, size)
-	l.node.Lock()
-	defer l.node.Unlock()
-	now := l.cfg.Now()
-	l.node.Tick(now)
-	l.callAll(s, b, size, now)
-	used := false
-	for _, st := range l.stations() {
-		if b.n < batchSize && st.nextCall(now) <= now {
-			st.called, st.owes = now, false
-			b.put(s, st.addr, l.node.FillCall(b.bufs[b.n][:size], !st.hearing()))
-		}
-		for b.n < batchSize && st.path != nil {
-			n := st.path.Fill(b.bufs[b.n][:size], now)
-			if n == 0 {
-				break
-			}
-			b.put(s, st.addr, n)
-		}
-		used = used || st.path != nil && st.path.InUse()
-	}
-	l.tellGate()
-	l.used.Store(used)
-	due = min(l.node.NextDeadline(), l.due(now))
-	l.armed.Store(due)
-	l.node.kick(l, now)
-	return b.n == batchSize, due
-}
-
-// callAll calls everybody where no peer is configured: often at first, unless
-// somebody is there.
-func (l *Link) callAll(s *socket, b *batch, size int, now int64) {
-	if len(l.cfg.Peers) > 0 || now < l.nextCall {
-		return
-	}
-	if l.eager == 0 {
-		l.eager = now + int64(eagerFor)
-	}
-	l.nextCall = now + int64(callSlow)
-	if now < l.eager && len(l.stations()) == 0 {
-		l.nextCall = now + int64(callEvery)
-	}
-	heard := slices.ContainsFunc(l.stations(), (*station).hearing)
-	b.put(s, s.group, l.node.FillCall(b.bufs[b.n][:size], !heard))
-}
-
-// due is when this link has something to send, if nothing happens before. The
-// lock is held.
-func (l *Link) due(now int64) int64 {
-	d := never
-	if len(l.cfg.Peers) == 0 {
-		d = l.nextCall
-	}
-	for _, st := range l.stations() {
-		d = min(d, st.due(now))
-	}
-	return d
-}
-
-// flush sends a batch. What the kernel refuses is counted and gone: the
-// protocol takes it for lost.
-func (l *Link) flush(s *socket, b *batch) error {
-	sent, bytes, failed := uint64(0), uint64(0), uint64(0)
-	var last error
-	for i := 0; i < b.n; {
-		n, err := s.mmsg(unix.SYS_SENDMMSG, b, i, b.n-i)
-		if errors.Is(err, os.ErrClosed) {
-			return err
-		}
-		if err != nil {
-			failed, last, n = failed+1, err, 1
-		} else {
-			for j := range n {
-				sent++
-				bytes += uint64(b.msgs[i+j].len)
-			}
-		}
-		i += n
-	}
-	if b.n == 0 {
-		return nil
-	}
-	l.count(func(st *Stats) {
-		st.SentDatagrams += sent
-		st.SentBytes += bytes
-		st.SendErrors += failed
-		if last != nil {
-			st.LastSendError = last.Error()
-		}
-	})
-	return nil
 }
 
 // watch looks after the interface until ctx ends.

@@ -41,8 +41,23 @@ func (n *Locked) Wake() {
 	}
 }
 
-// kick wakes the links that sleep for too long after what was done just now.
-// The lock is held.
+// Flush sends what waits on the caller's thread: a window of changes costs no
+// hand-over to another one. Call it without the lock.
+func (n *Locked) Flush() {
+	flushed := false
+	for _, l := range n.links {
+		if l.used.Load() {
+			flushed = true
+			l.flush()
+		}
+	}
+	if !flushed && len(n.links) > 0 {
+		n.links[0].flush() // for the timers
+	}
+}
+
+// kick wakes the links that sleep for too long after what was done just now;
+// by is not asleep. The lock is held.
 func (n *Locked) kick(by *Link, now int64) {
 	due := n.NextDeadline()
 	for _, l := range n.links {
@@ -62,7 +77,7 @@ type Config struct {
 	Now       func() int64 // CLOCK_MONOTONIC in ns; default the kernel's
 	KeyFile   string       // see LoadSecrets; empty: datagrams are not sealed
 	Gate      Gate         // nil: every datagram comes through the stack
-	Notify    func()       // called without the lock after datagrams came and after ticks
+	Notify    func()       // called without the lock after datagrams came and after ticks, not after Flush
 	Log       *slog.Logger
 }
 
@@ -70,10 +85,11 @@ type Config struct {
 type Link struct {
 	cfg   Config
 	node  *Locked
-	order int // among the Node's links, the best one first
-	wake  chan struct{}
-	armed atomic.Int64 // when the sender wakes by itself
-	used  atomic.Bool  // a peer's path in use is on this link
+	order int                    // among the Node's links, the best one first
+	at    atomic.Pointer[socket] // nil: none is open
+	armed atomic.Int64           // when carry wakes by itself
+	used  atomic.Bool            // a peer's path in use is on this link
+	out   sender
 
 	// When everybody is called next, until when often, and when a station may be
 	// given up for another one; the Node's lock.
@@ -105,7 +121,7 @@ func New(cfg Config, node *Locked) *Link {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Link{cfg: cfg, node: node, wake: make(chan struct{}, 1), ready: make(chan struct{})}
+	l := &Link{cfg: cfg, node: node, ready: make(chan struct{})}
 	l.stats.Interface, l.keys.path = cfg.Interface, cfg.KeyFile
 	node.Lock()
 	defer node.Unlock()
@@ -135,9 +151,8 @@ func (l *Link) Ready() <-chan struct{} { return l.ready }
 // Wake says that the Node has something to send. It never blocks; call it
 // without the lock or with it.
 func (l *Link) Wake() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
+	if s := l.at.Load(); s != nil {
+		s.waiter.Ring()
 	}
 }
 
@@ -160,7 +175,7 @@ func (l *Link) Run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			l.once.Do(func() { close(l.ready) })
-			err = l.carry(ctx, s)
+			err = l.attend(ctx, s)
 		case first && len(l.node.links) == 1:
 			return err
 		}
@@ -177,17 +192,20 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// carry runs the receiver, the sender and the watch over the interface until
-// one of them ends.
-func (l *Link) carry(ctx context.Context, s *socket) error {
+// attend carries datagrams and looks after the interface until one of the two
+// ends.
+func (l *Link) attend(ctx context.Context, s *socket) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer context.AfterFunc(ctx, l.Wake)()
+	l.at.Store(s)
+	l.out.begin(s)
 	var wg sync.WaitGroup
-	for _, task := range []func(context.Context, *socket) error{l.receive, l.send} {
-		wg.Go(func() { cancel(task(ctx, s)) })
-	}
+	wg.Go(func() { cancel(l.carry(ctx, s)) })
 	cancel(l.watch(ctx, s))
-	s.close()
 	wg.Wait()
+	l.out.begin(nil)
+	l.at.Store(nil)
+	s.close()
 	return context.Cause(ctx)
 }

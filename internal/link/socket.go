@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
-	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/wakeup"
 )
 
 // Where nodes call each other on a link without configured peers: the group
@@ -38,8 +39,8 @@ const (
 
 // socket is a UDP socket that is bound to one interface.
 type socket struct {
-	file    *os.File
-	raw     syscall.RawConn
+	fd      int
+	waiter  *wakeup.Waiter
 	index   int
 	v6      bool
 	local   netip.Addr
@@ -73,13 +74,13 @@ func (l *Link) open() (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sync link: listen on UDP port %d of interface %q: %w", s.port, l.cfg.Interface, err)
 	}
-	s.file = os.NewFile(uintptr(fd), l.String())
-	if s.raw, err = s.file.SyscallConn(); err != nil {
-		s.file.Close()
+	s.fd = fd
+	if s.waiter, err = wakeup.New(fd); err != nil {
+		unix.Close(fd)
 		return nil, fmt.Errorf("open sync link: %w", err)
 	}
 	if _, err = l.refresh(s); err != nil {
-		s.file.Close()
+		s.close()
 		return nil, fmt.Errorf("open sync link: interface %q: %w", l.cfg.Interface, err)
 	}
 	return s, nil
@@ -197,7 +198,21 @@ func (s *socket) setUpIP(fd int) error {
 	return unix.SetsockoptIPMreqn(fd, level, unix.IP_ADD_MEMBERSHIP, &mreq)
 }
 
-func (s *socket) close() { s.file.Close() }
+func (s *socket) close() {
+	_ = s.waiter.Close()
+	unix.Close(s.fd)
+}
+
+// sendPatience is how long a full socket is waited for.
+const sendPatience = 5 * time.Millisecond
+
+// writable waits until a socket that was full takes datagrams again, and says
+// whether it does.
+func (s *socket) writable() bool {
+	timeout := unix.NsecToTimespec(int64(sendPatience))
+	n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, &timeout, nil)
+	return n > 0 || err == unix.EINTR
+}
 
 // refresh reads MTU and carrier through the socket, which knows its network
 // namespace, and says whether the MTU is another one.
@@ -216,31 +231,19 @@ func (l *Link) refresh(s *socket) (changed bool, err error) {
 }
 
 func (s *socket) inspect(device string) (mtu int, carrier bool, err error) {
-	err = s.control(func(fd int) error {
-		index, err := ifreq(fd, unix.SIOCGIFINDEX, device)
-		if err != nil {
-			return err
-		}
-		if index != uint32(s.index) {
-			return errChanged
-		}
-		m, err := ifreq(fd, unix.SIOCGIFMTU, device)
-		if err != nil {
-			return err
-		}
-		flags, err := ifreq(fd, unix.SIOCGIFFLAGS, device)
-		mtu, carrier = int(m), flags&unix.IFF_RUNNING != 0
-		return err
-	})
-	return mtu, carrier, err
-}
-
-func (s *socket) control(fn func(fd int) error) error {
-	var inner error
-	if err := s.raw.Control(func(fd uintptr) { inner = fn(int(fd)) }); err != nil {
-		return err
+	index, err := ifreq(s.fd, unix.SIOCGIFINDEX, device)
+	if err != nil {
+		return 0, false, err
 	}
-	return inner
+	if index != uint32(s.index) {
+		return 0, false, errChanged
+	}
+	m, err := ifreq(s.fd, unix.SIOCGIFMTU, device)
+	if err != nil {
+		return 0, false, err
+	}
+	flags, err := ifreq(s.fd, unix.SIOCGIFFLAGS, device)
+	return int(m), flags&unix.IFF_RUNNING != 0, err
 }
 
 // ifreq asks one number of an interface; flags are its lower half.

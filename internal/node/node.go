@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -76,6 +77,13 @@ type replication struct {
 // when ctx has ended and the role was handed over or released, or when a room
 // failed. It runs in the network namespace of the process.
 func Run(ctx context.Context, cfg *config.Config, version string, log *slog.Logger, ready func()) error {
+	// The capture and each link block in system calls while flows come (see
+	// package wakeup): the others need processors of Go's beside those.
+	blocking := 1
+	if cfg.Sync != nil {
+		blocking += len(cfg.Sync.Links)
+	}
+	runtime.GOMAXPROCS(runtime.NumCPU() + blocking)
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), version: version, stream: event.New(eventHistory)}
 	defer d.close()
 	if err := d.open(); err != nil {
@@ -172,7 +180,7 @@ func (d *daemon) openTable() (*conntrack.Table, error) {
 
 func (d *daemon) newNode() *link.Locked {
 	cfg := syncproto.Config{Policy: d.cfg.Sync.Policy, Name: d.cfg.Node.Name, BootID: bootID(), NetNS: netnsCookie(),
-		Rand: crand.Reader, HoldDeath: d.holdDeath(), Seeding: true, Heartbeat: d.heartbeat(), Rate: d.cfg.Sync.Rate}
+		Rand: crand.Reader, HoldDeath: d.holdDeath(), Seeding: true, Heartbeat: d.heartbeat(), Rate: d.cfg.Sync.Rate, BatchWindow: -1}
 	return &link.Locked{Node: syncproto.New(cfg)}
 }
 

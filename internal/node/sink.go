@@ -29,15 +29,14 @@ func (s seeding) Run(ctx context.Context) error {
 }
 
 // sink takes what the capture drained. Begin and End bracket a batch, so that
-// a batch costs one lock and one wake of the link.
+// a batch costs one lock.
 type sink struct{ *replica }
 
 func (s sink) Begin() { s.node.Lock() }
 
-func (s sink) End() {
-	s.node.Unlock()
-	s.wake()
-}
+func (s sink) End() { s.node.Unlock() }
+
+func (s sink) Flush() { s.node.Flush() }
 
 func (s sink) Told(f *conntrack.Flow, at int64) { s.node.Tell(f, at) }
 

@@ -21,10 +21,11 @@ var mayKnow = map[string][]string{
 
 	"bpf":       {},
 	"maps":      {"bpf", "conntrack"},
-	"loader":    {"maps", "bpf", "conntrack"},
+	"loader":    {"maps", "bpf", "conntrack", "internal/wakeup"},
 	"syncproto": {"conntrack"},
 
-	"internal/link":        {"syncproto", "conntrack"},
+	"internal/link":        {"syncproto", "conntrack", "internal/wakeup"},
+	"internal/wakeup":      {},
 	"internal/takeover":    {"syncproto", "conntrack", "internal/mutant"},
 	"internal/mutant":      {}, // constants, but for tests
 	"internal/vip":         {},
