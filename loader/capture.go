@@ -22,9 +22,12 @@ import (
 )
 
 const (
-	// drainPause gathers records into batches while there are any: the
-	// longest a record waits besides scheduling.
-	drainPause = 2 * time.Millisecond
+	// A pause gathers what comes into windows: the longest a record waits besides
+	// scheduling. A window costs both nodes some 100 us, whatever is in it, so
+	// that few flows wait a little longer for each other than many.
+	longPause  = 4 * time.Millisecond
+	shortPause = 2 * time.Millisecond
+	crowded    = 64 // records and deaths of one window that call for the short one
 	// idleWait bounds a sleep that nothing wakes.
 	idleWait = 200 * time.Millisecond
 )
@@ -194,7 +197,11 @@ func (c *Capture) read(ctx context.Context) error {
 			return err
 		}
 		if n > 0 {
-			if err := c.waiter.Pause(drainPause); err != nil {
+			pause := longPause
+			if n >= crowded {
+				pause = shortPause
+			}
+			if err := c.waiter.Pause(pause); err != nil {
 				return err
 			}
 			continue

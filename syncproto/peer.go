@@ -14,8 +14,8 @@ const (
 	pairEvery   = int64(20 * time.Millisecond)  // while the peer has not said that it is paired
 	answerEvery = int64(5 * time.Millisecond)   // at most, to hellos of unknown sessions
 	stateEvery  = int64(5 * time.Millisecond)   // until the peer has our state
-	ackDelay    = int64(8 * time.Millisecond)
-	ackEach     = 8 // datagrams that are acknowledged at once
+	ackDelay    = int64(12 * time.Millisecond)
+	ackEach     = 4 // datagrams that are acknowledged at once, with the last of them and no timer
 )
 
 // Peer is another node.

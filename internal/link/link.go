@@ -61,11 +61,16 @@ func (n *Locked) Flush() {
 func (n *Locked) kick(by *Link, now int64) {
 	due := n.NextDeadline()
 	for _, l := range n.links {
-		if d := min(due, l.due(now)); l != by && d < l.armed.Load() {
+		if d := min(due, l.due(now)); l != by && d < l.armed.Load()-int64(kickSlack) {
 			l.Wake()
 		}
 	}
 }
+
+// kickSlack is how much too late a link may wake by itself. After each window
+// of changes the first thing due is that they are given up for lost, which may
+// wait: to wake a link costs more than the window.
+const kickSlack = 15 * time.Millisecond
 
 // Config is one sync link.
 type Config struct {

@@ -29,11 +29,11 @@ import (
 const (
 	// dense: what comes at most so long after what came before is waited for by
 	// blocking.
-	dense = 6 * time.Millisecond
+	dense = 9 * time.Millisecond
 	// yieldEvery is how often a goroutine that blocks lets the scheduler see it:
 	// one that it does not see for 10 ms (forcePreemptNS of runtime/proc.go) is
 	// taken for stuck, and its processor given away.
-	yieldEvery = 5 * time.Millisecond
+	yieldEvery = 6 * time.Millisecond
 )
 
 // Waiter waits for descriptors to be readable. One goroutine may Wait and
