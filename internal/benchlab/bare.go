@@ -17,8 +17,14 @@ type Bare struct {
 	template []byte
 	batch    []byte
 	answer   [8192]byte
-	// Where the template has the client, the public address, their ports.
-	client, public, sport, nport [2]int
+	// Where the template has the three addresses and their ports.
+	client, public, server, sport, nport, dport [2]int
+}
+
+// bareFlow is a TCP connection through SNAT.
+type bareFlow struct {
+	client, public, server [4]byte
+	sport, nport, dport    uint16
 }
 
 const bareBatch = 300
@@ -62,13 +68,13 @@ func nest(typ uint16, parts ...[]byte) []byte {
 func (l *Bare) build() {
 	client, public := []byte{0xc1, 0xc2, 0xc3, 0xc4}, []byte{0xd1, 0xd2, 0xd3, 0xd4}
 	sport, nport := []byte{0xe1, 0xe2}, []byte{0xf1, 0xf2}
-	server, https := []byte{198, 51, 100, 9}, []byte{443 >> 8, 443 & 0xff}
+	server, dport := []byte{0xa1, 0xa2, 0xa3, 0xa4}, []byte{0xb1, 0xb2}
 	b := binary.NativeEndian.AppendUint16([]byte{0, 0, 0, 0}, unix.NFNL_SUBSYS_CTNETLINK<<8)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, unix.AF_INET, 0, 0, 0)
 	for _, part := range [][]byte{
-		nest(1, nest(1, attr(1, client...), attr(2, server...)), nest(2, attr(1, 6), attr(2, sport...), attr(3, https...))),
-		nest(2, nest(1, attr(1, server...), attr(2, client...)), nest(2, attr(1, 6), attr(2, https...), attr(3, sport...))),
+		nest(1, nest(1, attr(1, client...), attr(2, server...)), nest(2, attr(1, 6), attr(2, sport...), attr(3, dport...))),
+		nest(2, nest(1, attr(1, server...), attr(2, client...)), nest(2, attr(1, 6), attr(2, dport...), attr(3, sport...))),
 		attr(3, 0, 0, 0, 0x0e),            // SEEN_REPLY, ASSURED, CONFIRMED
 		attr(7, 0, 0, 3600>>8, 3600&0xff), // timeout
 		nest(4, nest(1, attr(1, 3), attr(2, 7), attr(3, 7), // ESTABLISHED, both scales
@@ -79,8 +85,8 @@ func (l *Bare) build() {
 	}
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	l.template = b
-	l.client, l.public = find(b, client), find(b, public)
-	l.sport, l.nport = find(b, sport), find(b, nport)
+	l.client, l.public, l.server = find(b, client), find(b, public), find(b, server)
+	l.sport, l.nport, l.dport = find(b, sport), find(b, nport), find(b, dport)
 }
 
 // find gives the two places of a pattern.
@@ -97,6 +103,15 @@ func find(b, pattern []byte) (at [2]int) {
 
 // Create writes n flows, those of Place, into the kernel table.
 func (l *Bare) Create(n int) error {
+	return l.create(n, func(i int) (f bareFlow) {
+		f.client, f.public, f.sport, f.nport = Place(i)
+		f.server, f.dport = [4]byte{198, 51, 100, 9}, 443
+		return f
+	})
+}
+
+// create writes n flows.
+func (l *Bare) create(n int, flow func(i int) bareFlow) error {
 	size := len(l.template)
 	if l.batch == nil {
 		l.batch = make([]byte, bareBatch*size)
@@ -104,17 +119,8 @@ func (l *Bare) Create(n int) error {
 	for i := 0; i < n; i += bareBatch {
 		count := min(bareBatch, n-i)
 		for j := range count {
-			m := l.batch[j*size : (j+1)*size]
-			copy(m, l.template)
-			client, public, sport, nport := Place(i + j)
-			copy(m[l.client[0]:], client[:])
-			copy(m[l.client[1]:], client[:])
-			copy(m[l.public[0]:], public[:])
-			copy(m[l.public[1]:], public[:])
-			binary.BigEndian.PutUint16(m[l.sport[0]:], sport)
-			binary.BigEndian.PutUint16(m[l.sport[1]:], sport)
-			binary.BigEndian.PutUint16(m[l.nport[0]:], nport)
-			binary.BigEndian.PutUint16(m[l.nport[1]:], nport)
+			f := flow(i + j)
+			l.put(l.batch[j*size:(j+1)*size], &f)
 		}
 		last := l.batch[(count-1)*size:]
 		binary.NativeEndian.PutUint16(last[6:], unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
@@ -123,6 +129,19 @@ func (l *Bare) Create(n int) error {
 		}
 	}
 	return nil
+}
+
+// put makes m the message that creates f.
+func (l *Bare) put(m []byte, f *bareFlow) {
+	copy(m, l.template)
+	for k := range 2 {
+		copy(m[l.client[k]:], f.client[:])
+		copy(m[l.public[k]:], f.public[:])
+		copy(m[l.server[k]:], f.server[:])
+		binary.BigEndian.PutUint16(m[l.sport[k]:], f.sport)
+		binary.BigEndian.PutUint16(m[l.nport[k]:], f.nport)
+		binary.BigEndian.PutUint16(m[l.dport[k]:], f.dport)
+	}
 }
 
 // Flush empties the kernel table of the namespace: a DELETE without a tuple.
