@@ -41,6 +41,7 @@ func oneBench(name, about string) *cli.Command {
 		Flags: []cli.Flag{
 			tandemFlag,
 			&cli.BoolFlag{Name: "compare", Usage: "beside Debian's keepalived and conntrackd, in both of its modes, in turn"},
+			&cli.BoolFlag{Name: "modes", Usage: `beside tandem with commit = "takeover", in turn`},
 			&cli.IntFlag{Name: "n", Usage: "`ROUNDS`; each system runs once in each", Value: 3},
 			&cli.IntFlag{Name: "flows", Usage: "flows of a run (default: the bench's own)"},
 			&cli.IntFlag{Name: "rate", Usage: "flows per second (default: the bench's own)"},
@@ -63,7 +64,7 @@ func runBench(c *cli.Context, name string) error {
 	}
 	report, err := benchlab.Run(c.Context, name, benchlab.Options{
 		Tandem: path, Out: os.Stderr, Live: isTerminal(os.Stderr),
-		Compare: c.Bool("compare"), Runs: c.Int("n"), Flows: c.Int("flows"), Rate: c.Int("rate"),
+		Compare: c.Bool("compare"), Modes: c.Bool("modes"), Runs: c.Int("n"), Flows: c.Int("flows"), Rate: c.Int("rate"),
 		Life: c.Duration("life"), Advert: c.Duration("interval"),
 	})
 	if report == nil || len(report.Runs) == 0 {

@@ -18,6 +18,7 @@ type Options struct {
 	Out     io.Writer     // progress
 	Live    bool          // Out is a terminal: the last line may be rewritten
 	Compare bool          // beside keepalived and conntrackd, in both of its modes
+	Modes   bool          // beside tandem with commit = "takeover"
 	Runs    int           // rounds, default 3
 	Flows   int           // flows of a run
 	Rate    int           // flows per second

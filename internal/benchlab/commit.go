@@ -23,9 +23,7 @@ import (
 var commitBench = bench{
 	name: "commit", about: "flows per second that a takeover writes into the kernel table, beside a bare batched loop",
 	flows: 200_000, rate: 8000, most: 1 << 20,
-	edit: func(_, toml string) string {
-		return strings.Replace(toml, "[conntrack-sync]\n", "[conntrack-sync]\ncommit = \"takeover\"\n", 1)
-	},
+	edit: atTakeover,
 	figures: []Figure{
 		{Name: "commit_s", Unit: "/s", More: true, About: "entries written per second at takeover; conntrackd: by conntrackd -c, which its notify script runs once the address is live"},
 		{Name: "bare_s", Unit: "/s", More: true, About: "entries written per second by a loop that sends prepared messages in batches of 300: the same flows on the same router, without a daemon, the other router's entries still there (all routers of the lab share one hash table of the kernel); the median of three"},

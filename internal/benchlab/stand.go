@@ -78,6 +78,9 @@ func (s *stand) systems(b *bench) (out []system) {
 		out = append(out, &nobody{s})
 	}
 	out = append(out, &tandem{stand: s, edit: b.edit})
+	if s.opts.Modes && b.edit == nil {
+		out = append(out, &tandem{stand: s, edit: atTakeover, mode: "-takeover"})
+	}
 	if s.opts.Compare {
 		out = append(out, &peers{stand: s}, &peers{stand: s, direct: true})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,9 +49,15 @@ type tandem struct {
 	*stand
 	pair *drill.Pair
 	edit func(router, toml string) string
+	mode string // part of the name
 }
 
-func (t *tandem) name() string { return "tandem" }
+func (t *tandem) name() string { return "tandem" + t.mode }
+
+// atTakeover edits a configuration: nothing is written ahead of need.
+func atTakeover(_, toml string) string {
+	return strings.Replace(toml, "[conntrack-sync]\n", "[conntrack-sync]\ncommit = \"takeover\"\n", 1)
+}
 
 // program is the binary's name as the kernel keeps it (TASK_COMM_LEN).
 func (t *tandem) program() string {
