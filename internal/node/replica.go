@@ -35,9 +35,14 @@ type replica struct {
 	active  bool                     // under the lock
 	local   map[netip.Addr]bool      // own non-virtual addresses; under the lock
 
-	// Only the committer's goroutine uses these.
+	out   [2]taken // what the committer has, in the order in which it took them; under the lock
+	taken int      // of out
+}
+
+// taken is what one Take gave: whose, and the token of each operation.
+type taken struct {
 	peers  []*syncproto.Peer
-	tokens [][]syncproto.Token // by peer, of what Take gave
+	tokens [][]syncproto.Token // by peer
 }
 
 // SetActive, SetState, Release, Forget and DropReleased are takeover.Replica.
@@ -84,13 +89,17 @@ func (r *replica) Reclaim(id takeover.PeerID) {
 func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op {
 	r.node.Lock()
 	defer r.node.Unlock()
-	r.peers = append(r.peers[:0], r.node.Peers()...)
-	for len(r.tokens) < len(r.peers) {
-		r.tokens = append(r.tokens, nil)
+	t := &r.out[r.taken]
+	t.peers = append(t.peers[:0], r.node.Peers()...)
+	for len(t.tokens) < len(t.peers) {
+		t.tokens = append(t.tokens, nil)
 	}
-	now := r.now()
-	for i, p := range r.peers {
-		ops, r.tokens[i] = p.View().Pending(ops, r.tokens[i][:0], cap(ops)-len(ops), minAge, now)
+	now, before := r.now(), len(ops)
+	for i, p := range t.peers {
+		ops, t.tokens[i] = p.View().Pending(ops, t.tokens[i][:0], cap(ops)-len(ops), minAge, now)
+	}
+	if len(ops) > before {
+		r.taken++
 	}
 	return ops
 }
@@ -98,11 +107,14 @@ func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op 
 func (r *replica) Done(ops []conntrack.Op) {
 	r.node.Lock()
 	defer r.node.Unlock()
-	for i, p := range r.peers {
-		n := len(r.tokens[i])
-		p.View().Done(r.tokens[i], ops[:n])
+	t := &r.out[0]
+	for i, p := range t.peers {
+		n := len(t.tokens[i])
+		p.View().Done(t.tokens[i], ops[:n])
 		ops = ops[n:]
 	}
+	r.out[0], r.out[1] = r.out[1], r.out[0]
+	r.taken--
 }
 
 func (r *replica) Uncommitted() (n int) {

@@ -4,4 +4,6 @@
 
 package takeover
 
-func (c *Committer) apply() error { return c.kernel.Apply(c.ops) }
+import "github.com/tandem-ha/tandem/conntrack"
+
+func (c *Committer) apply(ops []conntrack.Op) error { return c.kernel.Apply(ops) }

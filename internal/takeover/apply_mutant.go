@@ -13,28 +13,28 @@ import (
 	"github.com/tandem-ha/tandem/internal/mutant"
 )
 
-func (c *Committer) apply() error {
+func (c *Committer) apply(ops []conntrack.Op) error {
 	if mutant.UpdateOnly {
-		return c.update()
+		return c.update(ops)
 	}
-	return c.kernel.Apply(c.ops)
+	return c.kernel.Apply(ops)
 }
 
 // update is a mutant's: what is there stays, windows and all, as if it had been
 // updated, which changes no window either (docs/ctnetlink.md).
-func (c *Committer) update() error {
-	replace := make([]bool, len(c.ops))
-	for i := range c.ops {
-		if replace[i] = c.ops[i].Kind == conntrack.OpReplace; replace[i] {
-			c.ops[i].Kind = conntrack.OpCreate
+func (c *Committer) update(ops []conntrack.Op) error {
+	replace := make([]bool, len(ops))
+	for i := range ops {
+		if replace[i] = ops[i].Kind == conntrack.OpReplace; replace[i] {
+			ops[i].Kind = conntrack.OpCreate
 		}
 	}
-	err := c.kernel.Apply(c.ops)
-	for i := range c.ops {
+	err := c.kernel.Apply(ops)
+	for i := range ops {
 		if replace[i] {
-			c.ops[i].Kind = conntrack.OpReplace
-			if errors.Is(c.ops[i].Err, unix.EEXIST) {
-				c.ops[i].Err = nil
+			ops[i].Kind = conntrack.OpReplace
+			if errors.Is(ops[i].Err, unix.EEXIST) {
+				ops[i].Err = nil
 			}
 		}
 	}

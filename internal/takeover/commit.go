@@ -18,10 +18,12 @@ import (
 // may come from any goroutine.
 type Views interface {
 	// Take appends what the kernel table lacks to ops, hottest first, at most
-	// up to cap(ops); nothing younger than minAge. It is taken until Done.
+	// up to cap(ops); nothing younger than minAge. It is taken until Done. At
+	// most two lots are out at a time.
 	Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op
-	// Done gives the outcome of all that was taken; an op whose Err is set did
-	// not reach the kernel table and is not tried again until it changes.
+	// Done gives the outcome of the lot that was taken first of those that are
+	// out; an op whose Err is set did not reach the kernel table and is not tried
+	// again until it changes.
 	Done(ops []conntrack.Op)
 	// Uncommitted counts what Take would give with minAge 0.
 	Uncommitted() int
@@ -51,6 +53,11 @@ const (
 	// A committed entry gets at least this long: its owner says when it ends,
 	// and the first packet forwarded here sets the true timeout.
 	timeoutFloor = 600 // seconds
+
+	// Progress is reported no more often than this: far below what the fence and
+	// the patience of a hand-over need, and each report wakes the machine's
+	// goroutine, which takes as long as a batch's encoding.
+	progressEvery = 10 * time.Millisecond
 )
 
 // Committer writes views into the kernel table: in the background when it is
@@ -69,17 +76,29 @@ type Committer struct {
 	begun        time.Time
 	pausedUntil  atomic.Int64 // since begun, nanoseconds: no step of the wall clock lengthens it
 	wake         chan struct{}
-	ops          []conntrack.Op
-	again        []conntrack.Op // of ops, those whose tuples were taken
+	lots         [2]lot
+	again        []conntrack.Op // of a lot, those whose tuples were taken
+	progressed   time.Time      // when it was reported last
 
 	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
 	lastError                                              atomic.Pointer[string]
 }
 
+// lot is one batch on its way: from the views to the kernel table, and back
+// with the outcome.
+type lot struct {
+	ops []conntrack.Op
+	err error // of the socket
+}
+
 // NewCommitter makes a committer. report takes EvProgress and EvCommitted.
 func NewCommitter(v Views, k Kernel, continuous bool, after time.Duration, report func(Event)) *Committer {
-	return &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report, begun: time.Now(),
-		wake: make(chan struct{}, 1), ops: make([]conntrack.Op, 0, batch)}
+	c := &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report, begun: time.Now(),
+		wake: make(chan struct{}, 1)}
+	for i := range c.lots {
+		c.lots[i].ops = make([]conntrack.Op, 0, batch)
+	}
+	return c
 }
 
 func (c *Committer) String() string { return "commit" }
@@ -145,7 +164,7 @@ func (c *Committer) Run(ctx context.Context) error {
 	poll := time.NewTicker(100 * time.Millisecond) // flows come of age without a wake
 	defer poll.Stop()
 	for {
-		more, err := c.pass()
+		more, err := c.pass(ctx)
 		if err != nil {
 			return err
 		}
@@ -161,18 +180,22 @@ func (c *Committer) Run(ctx context.Context) error {
 	}
 }
 
-// pass does one batch and says whether another one waits.
-func (c *Committer) pass() (more bool, err error) {
+// pass does one batch, or all there is in a rush, and says whether to look for
+// another.
+func (c *Committer) pass(ctx context.Context) (more bool, err error) {
 	rush := c.rush.Load()
 	minAge, ok := c.due(rush)
-	if ok {
-		c.ops = c.views.Take(c.ops[:0], minAge)
-		if len(c.ops) > 0 {
-			if err := c.write(rush); err != nil {
-				return false, err
+	if l := &c.lots[0]; ok {
+		c.take(l, minAge)
+		switch {
+		case len(l.ops) == 0:
+		case rush && len(l.ops) == cap(l.ops):
+			return true, c.rushThrough(ctx)
+		default:
+			if c.write(l); l.err == nil {
+				c.settle(l)
 			}
-			c.report(Event{Kind: EvProgress})
-			return true, nil
+			return true, l.err
 		}
 	}
 	if rush && c.rush.Load() {
@@ -205,31 +228,44 @@ func (c *Committer) due(rush bool) (time.Duration, bool) {
 	return c.after, true
 }
 
-func (c *Committer) write(rush bool) error {
-	resumed := c.resumed.Load()
-	for i := range c.ops {
-		if f := &c.ops[i].Flow; f.Timeout < timeoutFloor {
+// take fills a lot.
+func (c *Committer) take(l *lot, minAge time.Duration) {
+	l.err = nil
+	l.ops = c.views.Take(l.ops[:0], minAge)
+}
+
+// write carries a lot out.
+func (c *Committer) write(l *lot) {
+	rush, resumed := c.rush.Load(), c.resumed.Load()
+	for i := range l.ops {
+		if f := &l.ops[i].Flow; f.Timeout < timeoutFloor {
 			f.Timeout = timeoutFloor
 		}
-		if resumed && c.ops[i].Kind == conntrack.OpReplace {
-			c.ops[i].Kind = conntrack.OpCreate
+		if resumed && l.ops[i].Kind == conntrack.OpReplace {
+			l.ops[i].Kind = conntrack.OpCreate
 		}
 	}
-	if err := c.apply(); err != nil {
-		return fmt.Errorf("commit %d flows: %w", len(c.ops), err)
+	if err := c.apply(l.ops); err != nil {
+		l.err = fmt.Errorf("commit %d flows: %w", len(l.ops), err)
+		return
 	}
 	if !c.active.Load() || rush {
-		if err := c.displace(); err != nil {
-			return err
+		if l.err = c.displace(l.ops); l.err != nil {
+			return
 		}
 	}
-	c.count()
+	c.count(l.ops)
 	if resumed {
-		settleExisting(c.ops)
+		settleExisting(l.ops)
 	}
-	c.views.Done(c.ops)
-	return nil
+	if now := time.Now(); now.Sub(c.progressed) >= progressEvery {
+		c.progressed = now
+		c.report(Event{Kind: EvProgress})
+	}
 }
+
+// settle gives the outcome back.
+func (c *Committer) settle(l *lot) { c.views.Done(l.ops) }
 
 // settleExisting: what exists is in the kernel table, as it should be.
 func settleExisting(ops []conntrack.Op) {
@@ -246,10 +282,10 @@ func settleExisting(ops []conntrack.Op) {
 //
 // Most often the claimant is the same flow, committed by a former life of this
 // daemon: all of those at once.
-func (c *Committer) displace() error {
+func (c *Committer) displace(ops []conntrack.Op) error {
 	c.again = c.again[:0]
-	for i := range c.ops {
-		if op := &c.ops[i]; op.Kind != conntrack.OpDelete && errors.Is(op.Err, unix.EEXIST) {
+	for i := range ops {
+		if op := &ops[i]; op.Kind != conntrack.OpDelete && errors.Is(op.Err, unix.EEXIST) {
 			c.again = append(c.again, *op)
 			c.again[len(c.again)-1].Kind = conntrack.OpReplace
 		}
@@ -261,8 +297,8 @@ func (c *Committer) displace() error {
 		return fmt.Errorf("displace older claimants of tuples: %w", err)
 	}
 	n := 0
-	for i := range c.ops {
-		op := &c.ops[i]
+	for i := range ops {
+		op := &ops[i]
 		if op.Kind == conntrack.OpDelete || !errors.Is(op.Err, unix.EEXIST) {
 			continue
 		}
@@ -270,7 +306,7 @@ func (c *Committer) displace() error {
 		n++
 		c.displaced.Add(1)
 		if errors.Is(op.Err, unix.EEXIST) {
-			if err := c.makeRoom(i); err != nil {
+			if err := c.makeRoom(ops[i : i+1]); err != nil {
 				return err
 			}
 		}
@@ -278,24 +314,24 @@ func (c *Committer) displace() error {
 	return nil
 }
 
-// makeRoom removes whoever has either tuple of a flow, and writes it again.
-func (c *Committer) makeRoom(i int) error {
-	op := &c.ops[i]
+// makeRoom removes whoever has either tuple of the one flow, and writes it again.
+func (c *Committer) makeRoom(ops []conntrack.Op) error {
+	op := &ops[0]
 	orig, reply := op.Flow.Key(), op.Flow.ReplyKey()
 	for _, k := range []*conntrack.Key{&orig, &reply} {
 		if err := c.kernel.Delete(k); err != nil {
 			return fmt.Errorf("displace the older claimant of a tuple: %w", err)
 		}
 	}
-	if err := c.kernel.Apply(c.ops[i : i+1]); err != nil {
+	if err := c.kernel.Apply(ops); err != nil {
 		return fmt.Errorf("commit a flow again: %w", err)
 	}
 	return nil
 }
 
-func (c *Committer) count() {
-	for i := range c.ops {
-		switch op := &c.ops[i]; {
+func (c *Committer) count(ops []conntrack.Op) {
+	for i := range ops {
+		switch op := &ops[i]; {
 		case errors.Is(op.Err, unix.EEXIST):
 			c.clashes.Add(1)
 		case op.Err != nil:

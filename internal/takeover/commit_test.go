@@ -3,6 +3,7 @@
 package takeover
 
 import (
+	"errors"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -76,7 +77,7 @@ func natted(port, natPort uint16) conntrack.Flow {
 func passes(t *testing.T, c *Committer) {
 	t.Helper()
 	for range 100 {
-		more, err := c.pass()
+		more, err := c.pass(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,6 +176,78 @@ func TestCommitOverAFormerLife(t *testing.T) {
 			t.Errorf("life %d: %d entries are of it (%v)", life, got, err)
 		}
 	}
+}
+
+// failing lets some batches through, then its socket is broken.
+type failing struct {
+	*conntrack.Table
+	left int
+}
+
+func (k *failing) Apply(ops []conntrack.Op) error {
+	if k.left--; k.left < 0 {
+		return unix.ENOBUFS
+	}
+	return k.Table.Apply(ops)
+}
+
+// TestRush: all that is left goes through two lots, comes back in the order in
+// which it was taken, and is reported as committed once all of it came back. A
+// rush that was called off, or whose socket broke, leaves the rest.
+func TestRush(t *testing.T) {
+	const n = 7*batch + 11
+	fill := func() *listViews {
+		v := &listViews{}
+		for port := range uint16(n) {
+			v.todo = append(v.todo, conntrack.Op{Kind: conntrack.OpCreate, Flow: natted(1000+port, 5000+port)})
+		}
+		return v
+	}
+	inOrder := func(t *testing.T, v *listViews) {
+		t.Helper()
+		for i := range v.done {
+			if want := uint16(1000 + i); v.done[i].Flow.Orig.SrcPort != want || v.done[i].Err != nil {
+				t.Fatalf("outcome %d is of client port %d (%v), want %d", i, v.done[i].Flow.Orig.SrcPort, v.done[i].Err, want)
+			}
+		}
+	}
+	t.Run("to the end", func(t *testing.T) {
+		v, back := fill(), -1
+		c := NewCommitter(v, ownKernel(t), false, 0, func(ev Event) {
+			if ev.Kind == EvCommitted {
+				back = len(v.done)
+			}
+		})
+		c.Rush(true)
+		passes(t, c)
+		inOrder(t, v)
+		if s := c.Stats(); len(v.done) != n || back != n || s.Created != n {
+			t.Errorf("%d outcomes, %d of them before it was reported, %d entries made; want %d", len(v.done), back, s.Created, n)
+		}
+	})
+	t.Run("called off", func(t *testing.T) {
+		v := fill()
+		var c *Committer
+		c = NewCommitter(v, ownKernel(t), false, 0, func(ev Event) { c.Rush(false) })
+		c.Rush(true)
+		passes(t, c)
+		inOrder(t, v)
+		if len(v.done)+len(v.todo) != n || len(v.todo) < n-4*batch {
+			t.Errorf("%d outcomes and %d left of %d: want a few lots and the rest", len(v.done), len(v.todo), n)
+		}
+	})
+	t.Run("broken", func(t *testing.T) {
+		v := fill()
+		c := NewCommitter(v, &failing{Table: ownKernel(t), left: 3}, false, 0, func(Event) {})
+		c.Rush(true)
+		if _, err := c.pass(t.Context()); !errors.Is(err, unix.ENOBUFS) {
+			t.Errorf("error %v, want that of the socket", err)
+		}
+		inOrder(t, v)
+		if len(v.done) != 3*batch {
+			t.Errorf("%d outcomes, want %d", len(v.done), 3*batch)
+		}
+	})
 }
 
 // TestCommitModes: who commits when.

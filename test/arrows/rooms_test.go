@@ -103,7 +103,7 @@ var clocks = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "T
 var pure = map[string][]string{
 	"vrrp":              {},
 	"syncproto":         {},
-	"internal/takeover": {"runner.go", "commit.go", "order.go"},
+	"internal/takeover": {"runner.go", "commit.go", "rush.go", "order.go"},
 }
 
 // labOnly must not be linked into the privileged binary.
