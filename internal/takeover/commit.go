@@ -48,7 +48,9 @@ type CommitStats struct {
 }
 
 const (
-	batch = 300 // entries per sendmsg: where the kernel's rate levels off
+	// A lot is four of the kernel table's batches: so long can the feeder of a
+	// rush be kept from a processor before the kernel has nothing to do.
+	batch = 1200
 
 	// A committed entry gets at least this long: its owner says when it ends,
 	// and the first packet forwarded here sets the true timeout.
@@ -87,8 +89,9 @@ type Committer struct {
 // lot is one batch on its way: from the views to the kernel table, and back
 // with the outcome.
 type lot struct {
-	ops []conntrack.Op
-	err error // of the socket
+	ops  []conntrack.Op
+	rush bool  // taken in one
+	err  error // of the socket
 }
 
 // NewCommitter makes a committer. report takes EvProgress and EvCommitted.
@@ -186,7 +189,7 @@ func (c *Committer) pass(ctx context.Context) (more bool, err error) {
 	rush := c.rush.Load()
 	minAge, ok := c.due(rush)
 	if l := &c.lots[0]; ok {
-		c.take(l, minAge)
+		c.take(l, minAge, rush)
 		switch {
 		case len(l.ops) == 0:
 		case rush && len(l.ops) == cap(l.ops):
@@ -229,14 +232,14 @@ func (c *Committer) due(rush bool) (time.Duration, bool) {
 }
 
 // take fills a lot.
-func (c *Committer) take(l *lot, minAge time.Duration) {
-	l.err = nil
+func (c *Committer) take(l *lot, minAge time.Duration, rush bool) {
+	l.rush, l.err = rush, nil
 	l.ops = c.views.Take(l.ops[:0], minAge)
 }
 
 // write carries a lot out.
 func (c *Committer) write(l *lot) {
-	rush, resumed := c.rush.Load(), c.resumed.Load()
+	resumed := c.resumed.Load()
 	for i := range l.ops {
 		if f := &l.ops[i].Flow; f.Timeout < timeoutFloor {
 			f.Timeout = timeoutFloor
@@ -249,7 +252,7 @@ func (c *Committer) write(l *lot) {
 		l.err = fmt.Errorf("commit %d flows: %w", len(l.ops), err)
 		return
 	}
-	if !c.active.Load() || rush {
+	if !c.active.Load() || l.rush {
 		if l.err = c.displace(l.ops); l.err != nil {
 			return
 		}

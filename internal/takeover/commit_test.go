@@ -195,7 +195,7 @@ func (k *failing) Apply(ops []conntrack.Op) error {
 // which it was taken, and is reported as committed once all of it came back. A
 // rush that was called off, or whose socket broke, leaves the rest.
 func TestRush(t *testing.T) {
-	const n = 7*batch + 11
+	const n = 5*batch + 11
 	fill := func() *listViews {
 		v := &listViews{}
 		for port := range uint16(n) {

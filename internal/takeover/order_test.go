@@ -62,10 +62,13 @@ func (slowKernel) Apply(ops []conntrack.Op) error {
 
 func (slowKernel) Delete(*conntrack.Key) error { return nil }
 
-// mixed is 350 flows that the kernel table has, to be replaced, and 350 that it
+// half of what mixed has: three batches in all.
+const half = batch + 50
+
+// mixed is flows that the kernel table has, to be replaced, and as many that it
 // lacks.
 func mixed() []conntrack.Op {
-	ops := make([]conntrack.Op, 700)
+	ops := make([]conntrack.Op, 2*half)
 	for i := range ops {
 		ops[i].Kind, ops[i].Flow.Timeout = conntrack.OpCreate, timeoutFloor
 		if i%2 == 1 {
@@ -75,7 +78,7 @@ func mixed() []conntrack.Op {
 	return ops
 }
 
-// running is a runner in a bubble of synctest, with 700 flows to commit.
+// running is a runner in a bubble of synctest, with mixed to commit.
 func running(t *testing.T, external bool) (*Runner, *world, context.Context) {
 	w := &world{}
 	began := time.Now()
@@ -135,7 +138,7 @@ func TestResume(t *testing.T) {
 		r, w, ctx := running(t, true)
 		out, err := r.Resume(ctx, "here all along")
 		time.Sleep(time.Second)
-		if s := r.cfg.Committer.Stats(); err != nil || out.Active != "r1" || s.Created != 350 || s.Clashes != 350 || s.Replaced != 0 || slices.Contains(w.said, "fence up 500ms") {
+		if s := r.cfg.Committer.Stats(); err != nil || out.Active != "r1" || s.Created != half || s.Clashes != half || s.Replaced != 0 || slices.Contains(w.said, "fence up 500ms") {
 			t.Errorf("resume: %+v, %v, %+v; done: %v", out, err, s, w.said)
 		}
 		views := r.cfg.Committer.views.(*listViews)
@@ -150,7 +153,7 @@ func TestResume(t *testing.T) {
 		views.mu.Lock()
 		views.todo = mixed()
 		views.mu.Unlock()
-		if _, err2 := r.Takeover(ctx, "MASTER"); err != nil || err2 != nil || r.cfg.Committer.Stats().Replaced != 350 {
+		if _, err2 := r.Takeover(ctx, "MASTER"); err != nil || err2 != nil || r.cfg.Committer.Stats().Replaced != half {
 			t.Errorf("afterwards: %v, %v, %+v", err, err2, r.cfg.Committer.Stats())
 		}
 	})

@@ -35,7 +35,7 @@ func (c *Committer) feed(ctx context.Context, full chan<- *lot, done <-chan *lot
 	free, out := &c.lots[1], 1
 	for {
 		if free != nil && c.rush.Load() && ctx.Err() == nil {
-			if c.take(free, 0); len(free.ops) > 0 {
+			if c.take(free, 0, true); len(free.ops) > 0 {
 				full <- free
 				free = nil
 				out++
