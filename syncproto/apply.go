@@ -26,8 +26,14 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	}
 	t, f := &v.tabs[rec.slot&1], &rec.flow
 	k, rk := f.Key(), f.ReplyKey()
+	h, rh := t.hash(&k), t.hash(&rk)
 	old, held := v.entryOf(rec.slot, *w)
 	admitted := v.admit(f)
+	if admitted && !held && !v.taken(t, &k, h) && !v.taken(t, &rk, rh) { // the way of nearly all
+		*w = slotWord(slotLost, seq)
+		v.create(t, w, h, rh, rec, now)
+		return
+	}
 	take := admitted
 	if take && (v.claimed(t, &k, rec.slot, seq) || v.claimed(t, &rk, rec.slot, seq)) {
 		v.stats.Displaced++ // by a younger flow whose record overtook this one
@@ -48,7 +54,16 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	}
 	v.displace(t, &k, &k)
 	v.displace(t, &rk, &k)
-	v.put(t, w, &k, rec, now)
+	if i, ok := t.findOrig(&k); ok {
+		v.put(t, w, i, rec, v.renew(t, i, f), now)
+	} else {
+		v.create(t, w, h, rh, rec, now)
+	}
+}
+
+func (v *View) taken(t *table, k *conntrack.Key, h uint64) bool {
+	_, _, ok := t.findHash(k, h)
+	return ok
 }
 
 // claimed says whether a newer record of another slot gave k to an entry.
@@ -87,23 +102,24 @@ func (v *View) loseSlot(b *body) {
 	}
 }
 
-// put writes the flow of a full record into the entry that has its original
-// tuple already, or into a new one.
-func (v *View) put(t *table, w *uint64, k *conntrack.Key, rec *flowRecord, now int64) {
-	i, ok := t.findOrig(k)
-	stale := false
-	if ok {
-		stale = v.renew(t, i, &rec.flow)
-	} else {
-		if i, ok = t.alloc(); !ok {
-			v.stats.RefusedFull++
-			*w = slotWord(slotRefused, *w&slotSeqMask)
-			return
-		}
-		t.store(i, &rec.flow)
-		v.live++
-		v.late = true
+// create makes an entry for the flow of a full record; nobody has its tuples,
+// whose hashes are h and rh.
+func (v *View) create(t *table, w *uint64, h, rh uint64, rec *flowRecord, now int64) {
+	i, ok := t.alloc()
+	if !ok {
+		v.stats.RefusedFull++
+		*w = slotWord(slotRefused, *w&slotSeqMask)
+		return
 	}
+	t.store(i, &rec.flow, h, rh)
+	v.live++
+	v.late = true
+	v.put(t, w, i, rec, false, now)
+}
+
+// put makes an entry that has the flow of a full record the slot's. stale: the
+// kernel table, if it has the entry, has it wrong.
+func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale bool, now int64) {
 	b := t.at(i)
 	fresh := b.link != rec.slot
 	b.link = rec.slot
@@ -139,7 +155,8 @@ func (v *View) renew(t *table, i uint32, f *conntrack.Flow) (stale bool) {
 	}
 	if !t.sameName(i, f) {
 		t.unindex(i)
-		t.store(i, f)
+		k, rk := f.Key(), f.ReplyKey()
+		t.store(i, f, t.hash(&k), t.hash(&rk))
 		return true
 	}
 	m := mutableOf(f)

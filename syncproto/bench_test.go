@@ -134,7 +134,7 @@ func BenchmarkChange(b *testing.B) {
 
 // BenchmarkJoin is the whole of 200,000 flows going to a peer that has none.
 func BenchmarkJoin(b *testing.B) {
-	const flows = 200000
+	const flows = 1000000
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()

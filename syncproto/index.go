@@ -2,136 +2,210 @@
 
 package syncproto
 
-import "github.com/tandem-ha/tandem/conntrack"
+import (
+	"math/bits"
+
+	"github.com/tandem-ha/tandem/conntrack"
+)
 
 // index is an open-addressing hash from tuples to values (entry<<1 |
-// direction) of a table: four bytes per tuple, at most 80 % full. It holds no
-// key; the table does. It is cut into shards that grow alone and by a quarter,
-// so that neither memory nor time is ever spent on the whole at once.
+// direction) of a table: five bytes per cell, at most 7/8 of them taken. It
+// holds no key; the table does. It is cut into shards that grow alone, by
+// pages and in place, so that neither memory nor time is ever spent on the
+// whole at once and nothing is left for the garbage collector.
 //
-// A cell is tag<<27 | value+2, where the tag is five bits of the hash that
-// spare most looks at a wrong entry; 0 is empty, 1 was removed.
+//	tag    0 empty, 1 removed, else 0x80 | low bits of the mark
+//	cell   high bits of the mark << valueBits | value
+//
+// The mark of a tuple is 15 bits of its hash by default, fewer where MaxFlows
+// is larger. It says where in its shard a tuple belongs, whatever the shard's
+// size: to grow, no entry is looked at, which would cost more than all the
+// rest (each is a cache miss). It spares most looks at a wrong entry, too.
 type index struct {
-	seed   uint64
-	shards [indexShards]shard
-	purged uint64 // values that were not where their tuples say: damaged memory
+	seed      uint64
+	valueBits uint
+	markBits  uint
+	shards    []shard  // none before the first insert
+	moving    []moving // for its memory
+	purged    uint64   // values that were not where their tuples say: damaged memory
 }
 
 type shard struct {
-	cells []uint32
+	pages []*indexPage
 	used  uint32 // not empty: live or removed
 	live  uint32
 }
 
+// indexPage has its tags together: a look that finds nothing is one cache line.
+type indexPage struct {
+	tags  [pageCells]uint8
+	cells [pageCells]uint32
+}
+
+// moving is a cell on its way through rebuild.
+type moving struct {
+	mark, cell uint32
+	tag        uint8
+}
+
 const (
-	indexShards = 256
-	cellEmpty   = 0
-	cellRemoved = 1
-	valueBits   = 27
-	valueMask   = 1<<valueBits - 1
-	minCells    = 8
+	shardBits  = 11
+	pageCells  = 64
+	tagEmpty   = 0
+	tagRemoved = 1
+	tagLive    = 0x80
+	tagBits    = 7
 )
 
-func (s *shard) home(h uint64) uint32 {
-	return uint32((h & 0xffffffff) * uint64(len(s.cells)) >> 32)
+// init makes an empty index for values below limit<<1.
+func (x *index) init(seed uint64, limit uint32) {
+	*x = index{seed: seed, valueBits: uint(bits.Len32(limit<<1 - 1))}
+	x.markBits = 32 - x.valueBits + tagBits
 }
 
-func (x *index) shard(h uint64) *shard { return &x.shards[h>>56] }
+func (x *index) value(cell uint32) uint32 { return cell & (1<<x.valueBits - 1) }
 
-func tag(h uint64) uint32 { return uint32(h>>51) & 31 << valueBits }
+// mark takes bits that do not choose the shard.
+func (x *index) mark(h uint64) uint32 { return uint32(h << shardBits >> (64 - x.markBits)) }
 
-func (x *index) lookup(t *table, k *conntrack.Key) (uint32, bool) {
-	h := k.Hash(x.seed)
-	s := x.shard(h)
-	if len(s.cells) == 0 {
-		return 0, false
-	}
-	want := tag(h)
-	var got conntrack.Key
-	for p := s.home(h); ; p = s.next(p) {
-		c := s.cells[p]
-		if c == cellEmpty {
-			return 0, false
-		}
-		if c == cellRemoved || c&^valueMask != want {
-			continue
-		}
-		v := c&valueMask - 2
-		if t.key(v, &got); got == *k {
-			return v, true
-		}
-	}
+func tagOf(mark uint32) uint8 { return tagLive | uint8(mark) }
+
+func (x *index) cellOf(mark, v uint32) uint32 { return mark>>tagBits<<x.valueBits | v }
+
+func (x *index) shard(h uint64) *shard { return &x.shards[h>>(64-shardBits)] }
+
+// home is the place that a mark would like to have.
+func (x *index) home(s *shard, mark uint32) uint32 {
+	return uint32(uint64(mark) * uint64(s.size()) >> x.markBits)
 }
+
+func (s *shard) size() uint32 { return uint32(len(s.pages)) * pageCells }
+
+// at gives the page of a place and where in it.
+func (s *shard) at(p uint32) (*indexPage, uint32) { return s.pages[p/pageCells], p % pageCells }
+
+func (s *shard) tag(p uint32) uint8 { return s.pages[p/pageCells].tags[p%pageCells] }
 
 func (s *shard) next(p uint32) uint32 {
-	if p++; p == uint32(len(s.cells)) {
+	if p++; p == s.size() {
 		return 0
 	}
 	return p
 }
 
-// insert adds a value whose tuple is not in the index.
-func (x *index) insert(t *table, h uint64, v uint32) {
-	s := x.shard(h)
-	if (s.used+1)*5 > uint32(len(s.cells))*4 {
-		x.rebuild(t, s)
+// lookup gives the value whose tuple is k; h is its hash.
+func (x *index) lookup(t *table, k *conntrack.Key, h uint64) (uint32, bool) {
+	if len(x.shards) == 0 {
+		return 0, false
 	}
-	p := s.home(h)
-	for s.cells[p] > cellRemoved {
+	s, mark := x.shard(h), x.mark(h)
+	if len(s.pages) == 0 {
+		return 0, false
+	}
+	want := tagOf(mark)
+	for p := x.home(s, mark); ; p = s.next(p) {
+		page, i := s.at(p)
+		switch page.tags[i] {
+		case tagEmpty:
+			return 0, false
+		case want:
+			v := x.value(page.cells[i])
+			if page.cells[i] == x.cellOf(mark, v) && t.is(v, k) {
+				return v, true
+			}
+		}
+	}
+}
+
+// insert adds a value whose tuple, with the hash h, is not in the index.
+func (x *index) insert(h uint64, v uint32) {
+	if len(x.shards) == 0 {
+		x.shards = make([]shard, 1<<shardBits)
+	}
+	s, mark := x.shard(h), x.mark(h)
+	if (s.used+1)*8 > s.size()*7 {
+		x.rebuild(s, uint32(h>>(64-shardBits))%8)
+	}
+	p := x.home(s, mark)
+	for s.tag(p)&tagLive != 0 {
 		p = s.next(p)
 	}
-	if s.cells[p] == cellEmpty {
+	page, i := s.at(p)
+	if page.tags[i] == tagEmpty {
 		s.used++
 	}
 	s.live++
-	s.cells[p] = tag(h) | (v + 2)
+	page.tags[i], page.cells[i] = tagOf(mark), x.cellOf(mark, v)
 }
 
-// rebuild makes room: a quarter more cells when the shard is full of living
-// values, as many as before when it is full of removed ones, and fewer when
-// hardly any lives.
-func (x *index) rebuild(t *table, s *shard) {
-	old := s.cells
-	size := uint32(len(old))
-	switch need := s.live*5/4 + 2; {
-	case need*8 > size*7:
-		size = max(minCells, size+size/4)
-	case need*3 < size:
-		size = max(minCells, need*3/2)
-	}
-	s.cells = make([]uint32, size)
-	s.used = s.live
-	var k conntrack.Key
-	for _, c := range old {
-		if c <= cellRemoved {
-			continue
+// rebuild makes room: more pages when the shard is full of living values, as
+// many as before when it is full of removed ones, and fewer when hardly any
+// lives.
+func (x *index) rebuild(s *shard, step uint32) {
+	all := x.moving[:0]
+	for _, page := range s.pages {
+		for i, tag := range page.tags {
+			if tag&tagLive != 0 {
+				c := page.cells[i]
+				all = append(all, moving{c>>x.valueBits<<tagBits | uint32(tag&^tagLive), c, tag})
+			}
 		}
-		t.key(c&valueMask-2, &k)
-		p := s.home(k.Hash(x.seed))
-		for s.cells[p] != cellEmpty {
+		page.tags = [pageCells]uint8{}
+	}
+	s.resize(s.room(step))
+	s.used = s.live
+	for _, m := range all {
+		p := x.home(s, m.mark)
+		for s.tag(p) != tagEmpty {
 			p = s.next(p)
 		}
-		s.cells[p] = c
+		page, i := s.at(p)
+		page.tags[i], page.cells[i] = m.tag, m.cell
 	}
+	x.moving = all
+}
+
+// room is how many pages a shard shall have. Shards grow by an eighth to a
+// quarter, each by another part: all of them together are never at their
+// emptiest.
+func (s *shard) room(step uint32) uint32 {
+	n := uint32(len(s.pages))
+	switch need := s.live*5/4 + 2; {
+	case need*8 > s.size()*7:
+		return n + max(1, n*(8+step)/64)
+	case need*3 < s.size():
+		return (need*3/2 + pageCells - 1) / pageCells
+	}
+	return n
+}
+
+func (s *shard) resize(n uint32) {
+	for uint32(len(s.pages)) < n {
+		s.pages = append(s.pages, new(indexPage))
+	}
+	clear(s.pages[n:])
+	s.pages = s.pages[:n]
 }
 
 // remove takes out value v, whose tuple hashes to h.
 func (x *index) remove(h uint64, v uint32) {
-	s := x.shard(h)
-	want := tag(h) | (v + 2)
-	if len(s.cells) == 0 {
+	s, mark := x.shard(h), x.mark(h)
+	if len(s.pages) == 0 {
 		x.purge(v)
 		return
 	}
-	p := s.home(h)
-	for s.cells[p] != want {
-		if s.cells[p] == cellEmpty {
+	tag, cell := tagOf(mark), x.cellOf(mark, v)
+	for p := x.home(s, mark); ; p = s.next(p) {
+		page, i := s.at(p)
+		switch {
+		case page.tags[i] == tagEmpty:
 			x.purge(v)
 			return
+		case page.tags[i] == tag && page.cells[i] == cell:
+			s.drop(p)
+			return
 		}
-		p = s.next(p)
 	}
-	s.drop(p)
 }
 
 // purge takes out a value wherever it is: its tuple is not what it was when it
@@ -140,10 +214,10 @@ func (x *index) remove(h uint64, v uint32) {
 func (x *index) purge(v uint32) {
 	for i := range x.shards {
 		s := &x.shards[i]
-		for p, c := range s.cells {
-			if c > cellRemoved && c&valueMask == v+2 {
+		for p := range s.size() {
+			if page, i := s.at(p); page.tags[i]&tagLive != 0 && x.value(page.cells[i]) == v {
 				x.purged++
-				s.drop(uint32(p))
+				s.drop(p)
 				return
 			}
 		}
@@ -154,16 +228,18 @@ func (x *index) purge(v uint32) {
 // drop empties a cell that holds a value.
 func (s *shard) drop(p uint32) {
 	s.live--
-	s.cells[p] = cellRemoved
-	if s.cells[s.next(p)] != cellEmpty {
+	page, i := s.at(p)
+	page.tags[i] = tagRemoved
+	if s.tag(s.next(p)) != tagEmpty {
 		return
 	}
 	// Nobody probes past here: this cell and removed ones before it are free.
-	for s.cells[p] == cellRemoved {
-		s.cells[p] = cellEmpty
+	for s.tag(p) == tagRemoved {
+		page, i := s.at(p)
+		page.tags[i] = tagEmpty
 		s.used--
 		if p == 0 {
-			p = uint32(len(s.cells))
+			p = s.size()
 		}
 		p--
 	}

@@ -111,12 +111,12 @@ func differ(a, b mutable) bool {
 // insert makes room for f, whose tuples may be another flow's that died
 // without a word, and tells peers of it. f is in normal form.
 func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
-	k := f.Key()
-	if i, _, ok := t.find(&k); ok {
+	k, rk := f.Key(), f.ReplyKey()
+	h, rh := t.hash(&k), t.hash(&rk)
+	if i, _, ok := t.findHash(&k, h); ok {
 		o.remove(slotOf(t.kind, i), t.at(i).has(ownOwner))
 	}
-	k = f.ReplyKey()
-	if i, _, ok := t.find(&k); ok {
+	if i, _, ok := t.findHash(&rk, rh); ok {
 		o.remove(slotOf(t.kind, i), t.at(i).has(ownOwner))
 	}
 	for flags&ownOwner == 0 && t.free != nobody && o.heldByPeer(slotOf(t.kind, t.free)) {
@@ -127,7 +127,7 @@ func (o *own) insert(t *table, f *conntrack.Flow, flags flag, at int64) bool {
 		o.full++
 		return false
 	}
-	t.store(i, f)
+	t.store(i, f, h, rh)
 	b := t.at(i)
 	o.lastUse++
 	b.link = o.lastUse

@@ -3,6 +3,8 @@
 package syncproto
 
 import (
+	"encoding/binary"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -66,7 +68,8 @@ type table struct {
 }
 
 func (t *table) init(k kind, limit int, seed uint64) {
-	*t = table{kind: k, free: nobody, limit: uint32(min(limit, maxEntries-1)), tuples: index{seed: seed}}
+	*t = table{kind: k, free: nobody, limit: uint32(min(limit, maxEntries-1))}
+	t.tuples.init(seed, t.limit)
 }
 
 func (t *table) at(i uint32) *body {
@@ -85,6 +88,8 @@ func (t *table) alloc() (uint32, bool) {
 		return 0, false
 	case i != nobody:
 		t.unlink()
+	case t.size >= t.limit: // empty ones are not free yet
+		return 0, false
 	default:
 		i = t.size
 		if i&chunkMask == 0 {
@@ -165,8 +170,8 @@ func (t *table) recycle(i uint32) {
 }
 
 // store writes f, in normal form, over entry i and indexes it. No tuple of f
-// may belong to another entry.
-func (t *table) store(i uint32, f *conntrack.Flow) {
+// may belong to another entry. h and rh are the hashes of both.
+func (t *table) store(i uint32, f *conntrack.Flow, h, rh uint64) {
 	if t.kind == kind4 {
 		e := &t.c4[i>>chunkBits][i&chunkMask]
 		e.packBody(f)
@@ -179,11 +184,9 @@ func (t *table) store(i uint32, f *conntrack.Flow) {
 	if f.Proto == unix.IPPROTO_SCTP {
 		t.setVTag(i, f.SCTP.VTag)
 	}
-	k := f.Key()
-	t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1)
-	if rk := f.ReplyKey(); rk != k {
-		k = rk
-		t.tuples.insert(t, k.Hash(t.tuples.seed), i<<1|1)
+	t.tuples.insert(h, i<<1)
+	if !t.selfInverse(i) {
+		t.tuples.insert(rh, i<<1|1)
 	}
 }
 
@@ -196,12 +199,9 @@ func (t *table) hide(i uint32) {
 }
 
 func (t *table) unindex(i uint32) {
-	var orig, reply conntrack.Key
-	t.key(i<<1, &orig)
-	t.key(i<<1|1, &reply)
-	t.tuples.remove(orig.Hash(t.tuples.seed), i<<1)
-	if orig != reply {
-		t.tuples.remove(reply.Hash(t.tuples.seed), i<<1|1)
+	t.tuples.remove(t.hashOf(i<<1), i<<1)
+	if !t.selfInverse(i) {
+		t.tuples.remove(t.hashOf(i<<1|1), i<<1|1)
 	}
 }
 
@@ -246,7 +246,12 @@ func (t *table) key(v uint32, k *conntrack.Key) {
 
 // find gives the entry that holds k in either direction, and which.
 func (t *table) find(k *conntrack.Key) (i uint32, reply, ok bool) {
-	v, ok := t.tuples.lookup(t, k)
+	return t.findHash(k, t.hash(k))
+}
+
+// findHash is find for a tuple whose hash is known.
+func (t *table) findHash(k *conntrack.Key, h uint64) (i uint32, reply, ok bool) {
+	v, ok := t.tuples.lookup(t, k, h)
 	return v >> 1, v&1 != 0, ok
 }
 
@@ -266,4 +271,71 @@ func (t *table) sameName(i uint32, f *conntrack.Flow) bool {
 		return t.c4[i>>chunkBits][i&chunkMask].reply == pack4(&f.Reply)
 	}
 	return t.c6[i>>chunkBits][i&chunkMask].reply == pack6(&f.Reply)
+}
+
+// hash is the hash of a tuple in this table.
+func (t *table) hash(k *conntrack.Key) uint64 {
+	if t.kind == kind4 {
+		a := pack4(&k.Tuple)
+		return a.hash(t.tuples.seed, k.Zone, k.Proto)
+	}
+	a := pack6(&k.Tuple)
+	return a.hash(t.tuples.seed, k.Zone, k.Proto)
+}
+
+// hashOf is the hash of the tuple that an index value names.
+func (t *table) hashOf(v uint32) uint64 {
+	i, reply := v>>1, v&1 != 0
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		return e.tuple(reply).hash(t.tuples.seed, e.zoneOf(reply), e.proto)
+	}
+	e := &t.c6[i>>chunkBits][i&chunkMask]
+	return e.tuple(reply).hash(t.tuples.seed, e.zoneOf(reply), e.proto)
+}
+
+// is says whether an index value names the tuple k.
+func (t *table) is(v uint32, k *conntrack.Key) bool {
+	i, reply := v>>1, v&1 != 0
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		return *e.tuple(reply) == pack4(&k.Tuple) && e.proto == k.Proto && e.zoneOf(reply) == k.Zone
+	}
+	e := &t.c6[i>>chunkBits][i&chunkMask]
+	return *e.tuple(reply) == pack6(&k.Tuple) && e.proto == k.Proto && e.zoneOf(reply) == k.Zone
+}
+
+// selfInverse says whether both tuples of an entry are the same.
+func (t *table) selfInverse(i uint32) bool {
+	if t.kind == kind4 {
+		e := &t.c4[i>>chunkBits][i&chunkMask]
+		return e.orig == e.reply && e.zoneOf(false) == e.zoneOf(true)
+	}
+	e := &t.c6[i>>chunkBits][i&chunkMask]
+	return e.orig == e.reply && e.zoneOf(false) == e.zoneOf(true)
+}
+
+func (e *entry4) tuple(reply bool) *tuple4 {
+	if reply {
+		return &e.reply
+	}
+	return &e.orig
+}
+
+func (e *entry6) tuple(reply bool) *tuple6 {
+	if reply {
+		return &e.reply
+	}
+	return &e.orig
+}
+
+func (a *tuple4) hash(seed uint64, zone uint16, proto uint8) uint64 {
+	h := fold(seed, a.addresses(), ports(a.srcPort, a.dstPort, zone, uint16(proto)))
+	return fold(h, 0, 0)
+}
+
+func (a *tuple6) hash(seed uint64, zone uint16, proto uint8) uint64 {
+	h := fold(seed, binary.LittleEndian.Uint64(a.src[:8]), binary.LittleEndian.Uint64(a.src[8:]))
+	h = fold(h, binary.LittleEndian.Uint64(a.dst[:8]), binary.LittleEndian.Uint64(a.dst[8:]))
+	return fold(h, 0, ports(a.srcPort, a.dstPort, zone, uint16(proto)))
 }
