@@ -14,7 +14,29 @@ func (v *View) newer(w, seq uint64) bool {
 	return seq > w&slotSeqMask || v.n.mutant == mutantOlderApplied
 }
 
-// full applies a full record: it replaces whatever the slot held.
+// hash computes what full needs of a full record's tuples, and looks at where
+// the index has them.
+func (v *View) hash(rec *flowRecord) (seen uint8) {
+	if rec.class != classFull {
+		return 0
+	}
+	t, k, rk := &v.tabs[rec.slot&1], rec.flow.Key(), rec.flow.ReplyKey()
+	rec.orig, rec.reply = t.hash(&k), t.hash(&rk)
+	return t.tuples.touch(rec.orig) + t.tuples.touch(rec.reply)
+}
+
+// warm hashes the tuples of all records before any is applied: where they are
+// looked up is all over the memory, and a processor waits for many of these
+// places at once, if nothing in between needs the first.
+func (v *View) warm(recs []flowRecord) {
+	var seen uint8
+	for i := range recs {
+		seen += v.hash(&recs[i])
+	}
+	v.warmed = seen // or the compiler would not look
+}
+
+// full applies a full record, hashed: it replaces whatever the slot held.
 //
 // Within a view a tuple is one flow's, as it is within the peer's kernel table.
 // The newest record has it: an older flow whose tuple is claimed loses its
@@ -26,7 +48,7 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	}
 	t, f := &v.tabs[rec.slot&1], &rec.flow
 	k, rk := f.Key(), f.ReplyKey()
-	h, rh := t.hash(&k), t.hash(&rk)
+	h, rh := rec.orig, rec.reply
 	old, held := v.entryOf(rec.slot, *w)
 	admitted := v.admit(f)
 	if admitted && !held && !v.taken(t, &k, h) && !v.taken(t, &rk, rh) { // the way of nearly all

@@ -117,6 +117,18 @@ func (x *index) lookup(t *table, k *conntrack.Key, h uint64) (uint32, bool) {
 	}
 }
 
+// touch reads the tag where a tuple with the hash h would like to be.
+func (x *index) touch(h uint64) uint8 {
+	if len(x.shards) == 0 {
+		return 0
+	}
+	s := x.shard(h)
+	if len(s.pages) == 0 {
+		return 0
+	}
+	return s.tag(x.home(s, x.mark(h)))
+}
+
 // insert adds a value whose tuple, with the hash h, is not in the index.
 func (x *index) insert(h uint64, v uint32) {
 	if len(x.shards) == 0 {

@@ -49,6 +49,7 @@ type Peer struct {
 	view   View
 	stats  PeerStats
 	rec    flowRecord
+	read   []flowRecord // the first ones of the datagram that is being taken
 }
 
 // PeerStats counts what went to and from a peer.

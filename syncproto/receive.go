@@ -112,16 +112,19 @@ func (p *Peer) receiveData(h *header, body []byte, now int64) error {
 }
 
 // valid reads all records before any is applied: a datagram counts as a whole
-// or not at all.
+// or not at all. The first flow records stay in p.read.
 func (p *Peer) valid(b []byte) bool {
 	prev := uint32(0)
+	p.read = p.read[:0]
 	for len(b) > 0 {
 		if b[0]&classMask != classControl {
-			rest, err := parseFlow(b, prev, &p.rec)
-			if err != nil || int(p.rec.slot>>1) >= p.n.cfg.MaxFlows {
+			rec := p.place()
+			rest, err := parseFlow(b, prev, rec)
+			if err != nil || int(rec.slot>>1) >= p.n.cfg.MaxFlows {
 				return false
 			}
-			b, prev = rest, p.rec.slot
+			rec.size = uint16(len(b) - len(rest))
+			b, prev = rest, rec.slot
 			continue
 		}
 		typ, body, rest, ok := parseControl(b)
@@ -131,6 +134,23 @@ func (p *Peer) valid(b []byte) bool {
 		b = rest
 	}
 	return true
+}
+
+// readAtOnce is more flow records than a datagram without jumbo frames holds in
+// a join; of a datagram with more the rest is read twice.
+const readAtOnce = 96
+
+// place gives memory for a flow record: in p.read, while there is room.
+func (p *Peer) place() *flowRecord {
+	n := len(p.read)
+	if n == cap(p.read) {
+		if n > 0 {
+			return &p.rec
+		}
+		p.read = make([]flowRecord, 0, readAtOnce)
+	}
+	p.read = p.read[:n+1]
+	return &p.read[n]
 }
 
 func validControl(typ byte, body []byte) (ok bool) {
@@ -163,7 +183,8 @@ func validControl(typ byte, body []byte) (ok bool) {
 
 // apply takes the records of a valid datagram in their order.
 func (p *Peer) apply(h *header, b []byte, now int64) {
-	prev, eliciting, urgent := uint32(0), false, false
+	prev, eliciting, urgent, n := uint32(0), false, false, 0
+	p.view.warm(p.read)
 	for len(b) > 0 {
 		if b[0]&classMask == classControl {
 			typ, body, rest, _ := parseControl(b)
@@ -171,9 +192,17 @@ func (p *Peer) apply(h *header, b []byte, now int64) {
 			b = rest
 			continue
 		}
-		b, _ = parseFlow(b, prev, &p.rec)
-		prev, eliciting = p.rec.slot, true
-		p.applyFlow(&p.rec, h.seq, now)
+		rec := &p.rec
+		if n < len(p.read) {
+			rec = &p.read[n]
+			b = b[rec.size:]
+		} else {
+			b, _ = parseFlow(b, prev, rec)
+			p.view.hash(rec)
+		}
+		prev, eliciting = rec.slot, true
+		n++
+		p.applyFlow(rec, h.seq, now)
 	}
 	if !eliciting && !urgent {
 		return

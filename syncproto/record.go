@@ -86,7 +86,9 @@ type flowRecord struct {
 	owner bool
 	heat  uint8 // 0 to 3
 
-	flow conntrack.Flow // full only
+	size        uint16         // bytes; set by valid
+	flow        conntrack.Flow // full only
+	orig, reply uint64         // full only: hashes of its tuples, set by View.hash
 	// short only: what was present; resolve gives the rest its defaults.
 	mark, timeout         uint32
 	status                uint16

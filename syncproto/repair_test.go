@@ -99,7 +99,9 @@ func TestDamageHeals(t *testing.T) {
 func ghost(c *couple) {
 	v := c.ba.View()
 	seq := *v.word(slotOf(kind4, 2)) & slotSeqMask
-	v.full(&flowRecord{class: classFull, slot: slotOf(kind4, 2), owner: true, flow: *tcpFlow(9999)}, seq+1, c.now)
+	rec := &flowRecord{class: classFull, slot: slotOf(kind4, 2), owner: true, flow: *tcpFlow(9999)}
+	v.hash(rec)
+	v.full(rec, seq+1, c.now)
 	*v.word(slotOf(kind4, 2)) -= 1
 }
 

@@ -54,6 +54,7 @@ type View struct {
 	scan         scanning
 	stats        ViewStats
 	scratch      conntrack.Flow
+	warmed       uint8
 }
 
 // ViewStats counts what a view did with records and operations.
