@@ -4,6 +4,7 @@ package syncproto
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/tandem-ha/tandem/conntrack"
 )
@@ -26,7 +27,7 @@ type index struct {
 	valueBits uint
 	markBits  uint
 	shards    []shard  // none before the first insert
-	moving    []moving // for its memory
+	moving    []uint64 // for its memory
 	purged    uint64   // values that were not where their tuples say: damaged memory
 }
 
@@ -40,12 +41,6 @@ type shard struct {
 type indexPage struct {
 	tags  [pageCells]uint8
 	cells [pageCells]uint32
-}
-
-// moving is a cell on its way through rebuild.
-type moving struct {
-	mark, cell uint32
-	tag        uint8
 }
 
 const (
@@ -103,8 +98,8 @@ func (x *index) lookup(t *table, k *conntrack.Key, h uint64) (uint32, bool) {
 		return 0, false
 	}
 	want := tagOf(mark)
-	for p := x.home(s, mark); ; p = s.next(p) {
-		page, i := s.at(p)
+	p := x.home(s, mark)
+	for page, i := s.at(p); ; {
 		switch page.tags[i] {
 		case tagEmpty:
 			return 0, false
@@ -113,6 +108,10 @@ func (x *index) lookup(t *table, k *conntrack.Key, h uint64) (uint32, bool) {
 			if page.cells[i] == x.cellOf(mark, v) && t.is(v, k) {
 				return v, true
 			}
+		}
+		if i++; i == pageCells {
+			p = s.next(p | (pageCells - 1))
+			page, i = s.at(p)
 		}
 	}
 }
@@ -154,12 +153,13 @@ func (x *index) insert(h uint64, v uint32) {
 // many as before when it is full of removed ones, and fewer when hardly any
 // lives.
 func (x *index) rebuild(s *shard, step uint32) {
-	all := x.moving[:0]
+	all := slices.Grow(x.moving[:0], int(s.live))[:s.live]
+	n := 0
 	for _, page := range s.pages {
-		for i, tag := range page.tags {
-			if tag&tagLive != 0 {
-				c := page.cells[i]
-				all = append(all, moving{c>>x.valueBits<<tagBits | uint32(tag&^tagLive), c, tag})
+		for i := range &page.tags {
+			if tag := page.tags[i]; tag&tagLive != 0 {
+				all[n] = uint64(tag)<<32 | uint64(page.cells[i])
+				n++
 			}
 		}
 		page.tags = [pageCells]uint8{}
@@ -167,12 +167,16 @@ func (x *index) rebuild(s *shard, step uint32) {
 	s.resize(s.room(step))
 	s.used = s.live
 	for _, m := range all {
-		p := x.home(s, m.mark)
-		for s.tag(p) != tagEmpty {
-			p = s.next(p)
-		}
+		cell, tag := uint32(m), uint8(m>>32)
+		p := x.home(s, cell>>x.valueBits<<tagBits|uint32(tag&^tagLive))
 		page, i := s.at(p)
-		page.tags[i], page.cells[i] = m.tag, m.cell
+		for page.tags[i] != tagEmpty {
+			if i++; i == pageCells {
+				p = s.next(p | (pageCells - 1))
+				page, i = s.at(p)
+			}
+		}
+		page.tags[i], page.cells[i] = tag, cell
 	}
 	x.moving = all
 }
