@@ -11,7 +11,7 @@ import (
 //
 //	0        14       34        42            UDP: payload
 //	| ether  | IPv4   | UDP     |
-//	| ether  | IPv4   | TCP          |        TCP: payload from 54, or 58 with the SYN's options
+//	| ether  | IPv4   | TCP          |        TCP: payload from 54, or 66 with the SYN's options
 const (
 	etherLen = 14
 	ipLen    = 20
@@ -84,8 +84,9 @@ func parse(b []byte, s *segment) error {
 	return nil
 }
 
-// synOptions: MSS 1460, window scale 7 (RFC 9293 3.2, RFC 7323).
-var synOptions = []byte{2, 4, 5, 180, 1, 3, 3, 7}
+// synOptions are what every common stack says: MSS 1460, SACK permitted, window
+// scale 7 (RFC 9293 3.2, RFC 2018, RFC 7323).
+var synOptions = []byte{2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7}
 
 // build appends a frame to b. The payload is copied.
 func build(b []byte, dstMAC, srcMAC [6]byte, s *segment) []byte {
