@@ -62,8 +62,9 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// TestMemory holds the aim of 80 bytes per flow on either side, for IPv4 TCP
-// behind SNAT. It is the heap that counts here; nothing else is kept.
+// TestMemory holds 72 bytes per flow on either side, for IPv4 TCP behind SNAT.
+// It is the heap that counts here; nothing else is kept. The aim of 80 is for
+// the whole daemon.
 func TestMemory(t *testing.T) {
 	const flows = 300000
 	heap := func() uint64 {
@@ -85,8 +86,8 @@ func TestMemory(t *testing.T) {
 	both := heap() - start
 	runtime.KeepAlive(c)
 	t.Logf("own flows %d B per flow with a full queue, both sides together %d B", sender/flows, both/flows)
-	if sender/flows > 80 || both/flows > 160 {
-		t.Errorf("%d B per own flow, %d B on both sides, want at most 80 each", sender/flows, both/flows)
+	if sender/flows > 72 || both/flows > 144 {
+		t.Errorf("%d B per own flow, %d B on both sides, want at most 72 each", sender/flows, both/flows)
 	}
 }
 
@@ -132,7 +133,7 @@ func BenchmarkChange(b *testing.B) {
 	b.ReportMetric(float64(bytes)/float64(b.N), "bytes/change")
 }
 
-// BenchmarkJoin is the whole of 200,000 flows going to a peer that has none.
+// BenchmarkJoin is the whole of a million flows going to a peer that has none.
 func BenchmarkJoin(b *testing.B) {
 	const flows = 1000000
 	b.ReportAllocs()
