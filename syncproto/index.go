@@ -55,7 +55,7 @@ const (
 // init makes an empty index for values below limit<<1.
 func (x *index) init(seed uint64, limit uint32) {
 	*x = index{seed: seed, valueBits: uint(bits.Len32(limit<<1 - 1))}
-	x.markBits = 32 - x.valueBits + tagBits
+	x.markBits = min(32, 32-x.valueBits+tagBits)
 }
 
 func (x *index) value(cell uint32) uint32 { return cell & (1<<x.valueBits - 1) }
