@@ -50,10 +50,10 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	k, rk := f.Key(), f.ReplyKey()
 	h, rh := rec.orig, rec.reply
 	old, held := v.entryOf(rec.slot, *w)
-	admitted := v.admit(f)
+	admitted, ripe := v.admit(f)
 	if admitted && !held && !v.taken(t, &k, h) && !v.taken(t, &rk, rh) { // the way of nearly all
 		*w = slotWord(slotLost, seq)
-		v.create(t, w, h, rh, rec, now)
+		v.create(t, w, rec, ripe, now)
 		return
 	}
 	take := admitted
@@ -77,9 +77,9 @@ func (v *View) full(rec *flowRecord, seq uint64, now int64) {
 	v.displace(t, &k, &k)
 	v.displace(t, &rk, &k)
 	if i, ok := t.findOrig(&k); ok {
-		v.put(t, w, i, rec, v.renew(t, i, f), now)
+		v.put(t, w, i, rec, v.renew(t, i, f), ripe, now)
 	} else {
-		v.create(t, w, h, rh, rec, now)
+		v.create(t, w, rec, ripe, now)
 	}
 }
 
@@ -124,24 +124,23 @@ func (v *View) loseSlot(b *body) {
 	}
 }
 
-// create makes an entry for the flow of a full record; nobody has its tuples,
-// whose hashes are h and rh.
-func (v *View) create(t *table, w *uint64, h, rh uint64, rec *flowRecord, now int64) {
+// create makes an entry for the flow of a full record; nobody has its tuples.
+func (v *View) create(t *table, w *uint64, rec *flowRecord, ripe bool, now int64) {
 	i, ok := t.alloc()
 	if !ok {
 		v.stats.RefusedFull++
 		*w = slotWord(slotRefused, *w&slotSeqMask)
 		return
 	}
-	t.store(i, &rec.flow, h, rh)
+	t.store(i, &rec.flow, rec.orig, rec.reply)
 	v.live++
 	v.late = true
-	v.put(t, w, i, rec, false, now)
+	v.put(t, w, i, rec, false, ripe, now)
 }
 
 // put makes an entry that has the flow of a full record the slot's. stale: the
 // kernel table, if it has the entry, has it wrong.
-func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale bool, now int64) {
+func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe bool, now int64) {
 	b := t.at(i)
 	fresh := b.link != rec.slot
 	b.link = rec.slot
@@ -150,7 +149,7 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale bool, n
 		b.touch(at)
 	}
 	b.put(viewOwner, rec.owner)
-	v.settle(t, i, &rec.flow, stale)
+	v.settle(t, i, &rec.flow, stale, ripe)
 }
 
 func (b *body) ageAt(now, at int64) uint32 { return (ticks(now) - ticks(at)) & tickMask }
@@ -243,7 +242,7 @@ func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
 	if at := now - heatAge[rec.heat]; !v.want[t.kind].has(i) && b.age(now) > b.ageAt(now, at) {
 		b.touch(at) // not while it waits for its age: it would wait for ever
 	}
-	v.settle(t, i, f, stale)
+	v.settle(t, i, f, stale, false)
 	return true
 }
 
@@ -274,7 +273,8 @@ func (v *View) ended(k *conntrack.Key) {
 }
 
 // settle decides what an entry that was written needs in the kernel table.
-func (v *View) settle(t *table, i uint32, f *conntrack.Flow, stale bool) {
+// ripe: the policy was asked already.
+func (v *View) settle(t *table, i uint32, f *conntrack.Flow, stale, ripe bool) {
 	b := t.at(i)
 	switch {
 	case b.has(viewBusy):
@@ -285,7 +285,7 @@ func (v *View) settle(t *table, i uint32, f *conntrack.Flow, stale bool) {
 		if stale && !v.n.active {
 			v.want[t.kind].set(i)
 		}
-	case !v.want[t.kind].has(i) && v.n.cfg.Policy.Match(f) == conntrack.Replicate:
+	case !v.want[t.kind].has(i) && (ripe || v.n.cfg.Policy.Match(f) == conntrack.Replicate):
 		if v.n.active {
 			b.set(viewLate)
 			if !b.has(viewOwner) {
@@ -298,11 +298,14 @@ func (v *View) settle(t *table, i uint32, f *conntrack.Flow, stale bool) {
 
 // admit says whether a flow may be kept at all: copied state is a way around a
 // firewall. Its age is not asked here but before it is committed: a flow may
-// still grow up, and then only a short record comes.
-func (v *View) admit(f *conntrack.Flow) bool {
+// still grow up, and then only a short record comes. ripe: it has.
+func (v *View) admit(f *conntrack.Flow) (admitted, ripe bool) {
 	if len(v.n.local) > 0 && (v.isLocal(f, &f.Orig.Src) || v.isLocal(f, &f.Orig.Dst) || v.isLocal(f, &f.Reply.Src)) {
 		v.stats.RefusedLocal++
-		return false
+		return false, false
+	}
+	if v.n.cfg.Policy.Match(f) == conntrack.Replicate {
+		return true, true
 	}
 	grown := &v.scratch
 	*grown = *f
@@ -310,12 +313,21 @@ func (v *View) admit(f *conntrack.Flow) bool {
 	grown.TCP.State = conntrack.TCPEstablished
 	if v.n.cfg.Policy.Match(grown) != conntrack.Replicate {
 		v.stats.RefusedPolicy++
-		return false
+		return false, false
 	}
-	return true
+	return true, false
 }
 
+// isLocal looks into the map only for the few addresses that end like a local
+// one.
 func (v *View) isLocal(f *conntrack.Flow, a *conntrack.Addr) bool {
+	last := a[3]
+	if f.Family == conntrack.IPv6 {
+		last = a[15]
+	}
+	if !v.n.localEnds[last] {
+		return false
+	}
 	_, ok := v.n.local[a.IP(f.Family)]
 	return ok
 }

@@ -116,8 +116,9 @@ func (x *index) lookup(t *table, k *conntrack.Key, h uint64) (uint32, bool) {
 	}
 }
 
-// touch reads the tag where a tuple with the hash h would like to be.
-func (x *index) touch(h uint64) uint8 {
+// touch reads the tag where a tuple with the hash h would like to be, and of the
+// page after it if a look at this one is likely to go on there.
+func (x *index) touch(h uint64) (seen uint8) {
 	if len(x.shards) == 0 {
 		return 0
 	}
@@ -125,7 +126,12 @@ func (x *index) touch(h uint64) uint8 {
 	if len(s.pages) == 0 {
 		return 0
 	}
-	return s.tag(x.home(s, x.mark(h)))
+	p := x.home(s, x.mark(h))
+	page, i := s.at(p)
+	if seen = page.tags[i]; i > pageCells*5/8 {
+		seen += s.tag(s.next(p | (pageCells - 1)))
+	}
+	return seen
 }
 
 // insert adds a value whose tuple, with the hash h, is not in the index.
@@ -181,14 +187,14 @@ func (x *index) rebuild(s *shard, step uint32) {
 	x.moving = all
 }
 
-// room is how many pages a shard shall have. Shards grow by an eighth to a
-// quarter, each by another part: all of them together are never at their
+// room is how many pages a shard shall have. Shards grow by three to
+// four eighths, each by another part: all of them together are never at their
 // emptiest.
 func (s *shard) room(step uint32) uint32 {
 	n := uint32(len(s.pages))
 	switch need := s.live*5/4 + 2; {
 	case need*8 > s.size()*7:
-		return n + max(1, n*(8+step)/64)
+		return n + max(1, n*(24+step)/64)
 	case need*3 < s.size():
 		return (need*3/2 + pageCells - 1) / pageCells
 	}

@@ -71,17 +71,18 @@ type Event struct {
 
 // Node is this router's side of replication.
 type Node struct {
-	cfg    Config
-	seed   uint64
-	active bool
-	local  map[netip.Addr]struct{}
-	own    own
-	peers  []*Peer
-	events []Event
-	blob   []byte
-	blobV  uint32
-	now    int64
-	mutant mutant
+	cfg       Config
+	seed      uint64
+	active    bool
+	local     map[netip.Addr]struct{}
+	localEnds [256]bool // last bytes of these
+	own       own
+	peers     []*Peer
+	events    []Event
+	blob      []byte
+	blobV     uint32
+	now       int64
+	mutant    mutant
 }
 
 // mutant switches one rule of the protocol off. Only tests set it, to see that
@@ -120,8 +121,12 @@ func (n *Node) random(size int) []byte {
 // to or from one of them is never taken over from a peer.
 func (n *Node) SetLocal(addrs []netip.Addr) {
 	n.local = make(map[netip.Addr]struct{}, len(addrs))
+	n.localEnds = [256]bool{}
 	for _, a := range addrs {
 		n.local[a.Unmap()] = struct{}{}
+		if b := a.Unmap().AsSlice(); len(b) > 0 {
+			n.localEnds[b[len(b)-1]] = true
+		}
 	}
 }
 
