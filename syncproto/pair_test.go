@@ -135,3 +135,45 @@ func TestReplicates(t *testing.T) {
 		t.Errorf("sent %+v", s)
 	}
 }
+
+// TestManyRecords: a datagram may hold more records than are kept at once when
+// it is judged.
+func TestManyRecords(t *testing.T) {
+	c := newCouple()
+	buf := make([]byte, 9000)
+	most := uint64(0) // full records and deletions in a datagram
+	received := func() uint64 { s := c.ba.Stats(); return s.ReceivedFull + s.ReceivedDeletes }
+	run := func() {
+		for range 500 {
+			c.now += ms
+			for n := c.ab.Fill(buf, c.now); n > 0; n = c.ab.Fill(buf, c.now) {
+				before := received()
+				_ = c.ba.Receive(buf[:n], c.now)
+				most = max(most, received()-before)
+			}
+			for n := c.ba.Fill(buf, c.now); n > 0; n = c.ba.Fill(buf, c.now) {
+				_ = c.ab.Receive(buf[:n], c.now)
+			}
+		}
+	}
+	run()
+	var flows []*conntrack.Flow
+	for i := range uint32(3 * readAtOnce) {
+		flows = append(flows, tcpFlow(i))
+		c.a.Tell(flows[i], c.now)
+	}
+	run()
+	if most <= readAtOnce {
+		t.Fatalf("at most %d flows in a datagram, want more than %d", most, readAtOnce)
+	}
+	if diff := cmp.Diff(normalised(flows...), flowsOf(c.ba.View())); diff != "" {
+		t.Errorf("view (-want +got):\n%s", diff)
+	}
+	for _, f := range flows {
+		c.a.Gone(f, c.now)
+	}
+	run()
+	if left := c.ba.View().Len(); left != 0 || received() != 6*readAtOnce {
+		t.Errorf("%d flows left after %d records", left, received())
+	}
+}
