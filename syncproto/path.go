@@ -36,6 +36,7 @@ type Path struct {
 	hearing bool  // one came lately
 	echoed  bool  // the peer hears us by it
 	since   int64 // when hearing or echoed changed last
+	silence silence
 
 	beat       int64 // when a heartbeat went out
 	owesHello  bool
@@ -114,9 +115,9 @@ func (pa *Path) payload() int {
 	return pa.size
 }
 
-// silence is how long a path may be silent before it is given up: three
+// quiet is how long a path may be silent before it is given up: three
 // heartbeats, but no less than a host that is busy stands still.
-func (p *Peer) silence() int64 { return max(3*int64(p.n.cfg.Heartbeat), shortestSilence) }
+func (p *Peer) quiet() int64 { return max(3*int64(p.n.cfg.Heartbeat), shortestSilence) }
 
 const shortestSilence = 150 * int64(time.Millisecond)
 
@@ -124,7 +125,7 @@ const shortestSilence = 150 * int64(time.Millisecond)
 // them fit a silence: so many in a row are seldom lost where one of five is.
 func (p *Peer) beatEvery() int64 {
 	if len(p.paths) > 1 {
-		return min(int64(p.n.cfg.Heartbeat), p.silence()/6)
+		return min(int64(p.n.cfg.Heartbeat), p.quiet()/6)
 	}
 	return int64(p.n.cfg.Heartbeat)
 }
@@ -166,13 +167,16 @@ func (p *Peer) newPair() {
 // quietPaths notes paths that fell silent.
 func (p *Peer) quietPaths(now int64) {
 	for _, q := range p.paths {
-		if q.hearing && now-q.heard > p.silence() {
+		if q.hearing && q.silence.over(q.heard, q.quietAt(), int64(p.n.cfg.Heartbeat), now) {
 			q.hearing, q.since = false, now
 			p.oweBeats()
 			p.choose(now)
 		}
 	}
 }
+
+// quietAt is until when the peer must be heard by this path.
+func (pa *Path) quietAt() int64 { return pa.heard + pa.p.quiet() }
 
 // reportedPaths takes a PATH record of the datagram seq: which of our paths the
 // peer hears, and what it calls the one by which this came.
@@ -217,7 +221,7 @@ func (p *Peer) choose(now int64) {
 	switch {
 	case best == nil || best == p.use:
 		return
-	case p.use == nil || !p.use.works() && now-p.session.since > p.silence():
+	case p.use == nil || !p.use.works() && now-p.session.since > p.quiet():
 		p.change(best)
 		p.out.unreachable()
 	case best.order < p.use.order && now-best.since >= returnAfter:

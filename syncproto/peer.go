@@ -30,6 +30,7 @@ type Peer struct {
 	saidFlags uint8
 	up        bool
 	heard     int64 // last valid datagram; 0: never
+	silence   silence
 
 	paths    []*Path
 	use      *Path  // nil: there is none
@@ -163,7 +164,7 @@ func (p *Peer) slotFreed(slot uint32) {
 }
 
 func (p *Peer) tick(now int64) {
-	if p.up && now-p.heard > int64(p.n.cfg.DeadAfter) {
+	if p.up && p.silence.over(p.heard, p.deadAt(), int64(p.n.cfg.Heartbeat), now) {
 		p.up = false
 		p.theirV = 0 // its state counts anew when it is heard again
 		p.out.unreachable()
@@ -183,14 +184,17 @@ func (p *Peer) deadline() int64 {
 	d := min(p.view.deadline(), p.out.deadline())
 	for _, q := range p.paths {
 		if q.hearing {
-			d = min(d, q.heard+p.silence()+1)
+			d = min(d, q.silence.next(q.quietAt()))
 		}
 	}
 	if p.up {
-		d = min(d, p.heard+int64(p.n.cfg.DeadAfter)+1)
+		d = min(d, p.silence.next(p.deadAt()))
 	}
 	return d
 }
+
+// deadAt is until when the peer must be heard.
+func (p *Peer) deadAt() int64 { return p.heard + int64(p.n.cfg.DeadAfter) }
 
 // hear notes a valid datagram.
 func (p *Peer) hear(now int64) {

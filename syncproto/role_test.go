@@ -323,6 +323,34 @@ func TestState(t *testing.T) {
 	}
 }
 
+// TestSilenceNoticedLate: who slept itself reads first what came meanwhile.
+func TestSilenceNoticedLate(t *testing.T) {
+	for name, alive := range map[string]bool{"the peer spoke all the time": true, "it is dead": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCouple()
+			c.run(50 * time.Millisecond)
+			c.b.Events()
+			c.now += 900 * ms
+			c.b.Tick(c.now)
+			if ev := c.b.Events(); len(ev) != 0 {
+				t.Fatalf("judged without having read: %+v", ev)
+			}
+			if next := c.b.NextDeadline(); next > c.now+60*ms {
+				t.Fatalf("judged not before %v later", time.Duration(next-c.now))
+			}
+			if alive {
+				c.run(100 * time.Millisecond)
+			} else {
+				c.now += 60 * ms
+				c.b.Tick(c.now)
+			}
+			if ev := c.b.Events(); c.ba.Up() != alive || alive == (len(ev) > 0) {
+				t.Errorf("up %v, events %+v", c.ba.Up(), ev)
+			}
+		})
+	}
+}
+
 func TestSilence(t *testing.T) {
 	c := newCouple()
 	c.run(50 * time.Millisecond)
