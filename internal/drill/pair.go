@@ -94,9 +94,10 @@ func (p *Pair) Process(r *netlab.Router) *netlab.Process { return p.run[r] }
 // Client asks a router's daemon.
 func (p *Pair) Client(r *netlab.Router) *control.Client { return control.NewClient(p.socket(r)) }
 
-// Stop ends a router's daemon with SIGTERM, as systemd does.
+// Stop ends a router's daemon with SIGTERM, as systemd does. It hands over
+// first, and a peer that has a million flows to write takes its time.
 func (p *Pair) Stop(r *netlab.Router) error {
-	return p.run[r].Stop(syscall.SIGTERM, 10*time.Second)
+	return p.run[r].Stop(syscall.SIGTERM, 50*time.Second)
 }
 
 // Close stops both daemons and removes their files. The lab is the caller's.

@@ -30,8 +30,9 @@ import (
 // eventHistory is how many events a late watcher can still read.
 const eventHistory = 1024
 
-// stopLimit bounds a clean stop: the hand-over has its own, shorter limits.
-const stopLimit = 10 * time.Second
+// stopLimit bounds a clean stop: the hand-over has its own, shorter limits. It
+// is long only where a peer that takes over still writes its kernel table.
+const stopLimit = 40 * time.Second
 
 // task is something long-lived.
 type task interface {

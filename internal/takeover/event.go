@@ -97,9 +97,10 @@ type Timing struct {
 	YieldFence time.Duration // how long it stays up after a yield (1 s)
 	Rival      time.Duration // how long it stays up when another Active is heard (300 ms)
 	HandOver   time.Duration // how long one phase of a hand-over may take (2 s)
-	Taken      time.Duration // how long the giver keeps its addresses after Go (100 ms)
+	Taken      time.Duration // how long the giver keeps its addresses after Go (300 ms)
 	Retry      time.Duration // pause after a hand-over that failed (1 s)
 	Commit     time.Duration // how long a giver waits for a taker that still commits (30 s)
+	Drain      time.Duration // how long a clean stop waits until a taker has every flow (8 s)
 
 	// Alone is after how long a due preemption no longer waits for a tandem
 	// peer when none is configured and none was ever heard: the Active may be
@@ -118,7 +119,8 @@ func (t *Timing) setDefaults() {
 	def(&t.YieldFence, time.Second)
 	def(&t.Rival, 300*time.Millisecond)
 	def(&t.HandOver, 2*time.Second)
-	def(&t.Taken, 100*time.Millisecond)
+	def(&t.Taken, 300*time.Millisecond)
 	def(&t.Retry, time.Second)
 	def(&t.Commit, 30*time.Second)
+	def(&t.Drain, 8*time.Second)
 }

@@ -17,6 +17,7 @@ type handOver struct {
 	planned  bool  // an operator's switchover
 	force    bool  // of which flows may be lost
 	forceAt  int64 // giver: when it no longer waits for acknowledgements
+	drainBy  int64 // giver that stops: until when it waits for them
 }
 
 // moreToCome says whether a taker still expects flows that were born at the
@@ -33,11 +34,7 @@ func (m *Machine) settleHandOver(now int64) {
 	if now >= h.retryAt {
 		h.retryAt = 0
 	}
-	if h.phase == PhaseDrained && m.says(PhaseWant) {
-		// It commits, and says so as long as it gets on: a million flows take
-		// seconds. We forward meanwhile, so that waiting costs nothing.
-		h.deadline = now + int64(m.timing.HandOver)
-	}
+	m.wait(now)
 	if h.phase != PhaseNone {
 		p := m.peers[h.peer]
 		leftIt := h.phase == PhaseDrained && p != nil && p.state.Epoch != h.epoch // the taker gave up
@@ -54,6 +51,31 @@ func (m *Machine) settleHandOver(now int64) {
 	default:
 		m.give(now)
 	}
+}
+
+// wait puts the end of a phase off where the other side gets on: a million
+// flows take seconds, to be told as to be written. Who is Active forwards
+// meanwhile, so that waiting costs nothing; but an operator gets an answer.
+func (m *Machine) wait(now int64) {
+	h, more := &m.hand, now+int64(m.timing.HandOver)
+	switch {
+	case h.phase == PhaseDrained && m.says(PhaseWant):
+		h.deadline = more // it commits, and says so
+	case h.phase == PhaseOffer && m.wanted():
+		h.deadline = max(h.deadline, min(more, h.drainBy))
+	case h.phase == PhaseWant && m.peers[h.peer].state.Phase == PhaseOffer && !m.peers[h.peer].state.Switchover:
+		h.deadline = more // it stops, and waits until we have its flows
+	}
+}
+
+// wanted says whether a peer wants the role.
+func (m *Machine) wanted() bool {
+	for _, p := range m.peers {
+		if p.up && p.state.Phase == PhaseWant {
+			return true
+		}
+	}
+	return false
 }
 
 // take is the Backup's side until the election has made it Active.
@@ -163,6 +185,9 @@ func (m *Machine) seekTaker(now int64) {
 	if p != nil {
 		m.hand = handOver{phase: PhaseOffer, epoch: m.epoch(), peer: id, deadline: now + int64(m.timing.HandOver),
 			planned: m.wish.swap, force: m.wish.force}
+		if !m.wish.swap {
+			m.hand.drainBy = now + int64(m.timing.Drain)
+		}
 	}
 }
 
@@ -198,6 +223,11 @@ func (m *Machine) endHandOver(now int64) {
 		m.wish.until = now + int64(m.timing.HandOver)
 	}
 	m.hand.failed = m.stopping
+	if p := m.peers[h.peer]; m.stopping && m.Active() && p != nil && !p.up {
+		// A taker that has much to write may be silent for a moment. Nothing is
+		// lost yet: we forward.
+		m.hand.failed, m.stopBy = false, now+int64(m.timing.HandOver)
+	}
 	m.hand.retryAt = now + int64(m.timing.Retry)
 	m.note("hand-over given up at phase " + h.phase.String())
 	switch {

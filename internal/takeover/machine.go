@@ -54,6 +54,7 @@ type Machine struct {
 	resumed   bool   // this term goes on from a former process
 	stopping  bool
 	stopped   bool
+	stopBy    int64 // until when a clean stop waits for a taker that fell silent; 0: it does not
 
 	wish wish // commands that wait for their outcome
 	held held // after a switchover: no preemption
@@ -148,6 +149,7 @@ func (m *Machine) NextDeadline() (d int64) {
 	sooner(m.wish.until, m.wish.on())
 	sooner(m.hand.retryAt, m.hand.phase == PhaseNone && m.preempt && m.stage == stageBackup)
 	sooner(m.fenceUntil, m.fenced())
+	sooner(m.stopBy, m.stopping && !m.stopped)
 	sooner(m.due+int64(m.timing.Alone), m.alone())
 	return d
 }
@@ -230,7 +232,7 @@ func (m *Machine) settle(now int64) {
 	m.settleHeal(now)
 	m.settleAlone(now)
 	m.settleFence(now)
-	m.settleStop()
+	m.settleStop(now)
 	m.settleReleased()
 	m.say()
 }
@@ -344,11 +346,11 @@ func (m *Machine) settleReleased() {
 
 // settleStop ends the election when a clean stop was asked for and nothing is
 // to be handed over, or nobody takes it.
-func (m *Machine) settleStop() {
+func (m *Machine) settleStop(now int64) {
 	if !m.stopping || m.stopped || m.hand.phase != PhaseNone || m.stage == stageYielding {
 		return
 	}
-	if _, p := m.taker(); p != nil && m.Active() && !m.hand.failed && !m.external {
+	if _, p := m.taker(); m.Active() && !m.hand.failed && !m.external && (p != nil || now < m.stopBy) {
 		return // handed over first
 	}
 	if m.external && m.Active() {

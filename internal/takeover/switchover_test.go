@@ -161,14 +161,14 @@ func TestSwitchover(t *testing.T) {
 			step{3, Event{Kind: EvPeerDown, Peer: 1}, "note switchover: the peer fell silent at phase drained,refuse the peer fell silent at phase drained," +
 				"note hand-over given up at phase drained,say Active none complete=false"}),
 		"the taker never takes, the role comes back": append(atRest(true, readyBackup), step{1, ask("", false), asked}, given[0], given[1], given[2],
-			step{4 + 100*time.Millisecond, Event{Kind: EvTick}, "note hand-over given up at phase go," + yieldWords + ",released,say Backup none complete=true"},
-			step{300 * time.Millisecond, Event{Kind: EvPromoting, Cause: "timeout"}, "fence up 500ms,active true,fenced,rush true,note takeover: timeout," +
+			step{4 + 300*time.Millisecond, Event{Kind: EvTick}, "note hand-over given up at phase go," + yieldWords + ",released,say Backup none complete=true"},
+			step{400 * time.Millisecond, Event{Kind: EvPromoting, Cause: "timeout"}, "fence up 500ms,active true,fenced,rush true,note takeover: timeout," +
 				"note switchover: r2 did not take over: r1 took the role back,refuse r2 did not take over: r1 took the role back,say Active none complete=true"},
-			step{400 * time.Millisecond, Event{Kind: EvPreemptDue, On: true}, ""}),
+			step{500 * time.Millisecond, Event{Kind: EvPreemptDue, On: true}, ""}),
 		"the taker takes late": append(atRest(true, readyBackup), step{1, ask("", false), asked}, given[0], given[1], given[2],
-			step{4 + 100*time.Millisecond, Event{Kind: EvTick}, "note hand-over given up at phase go," + yieldWords + ",released,say Backup none complete=true"},
-			step{200 * time.Millisecond, Event{Kind: EvAddressesOut}, "forget,say Backup none complete=true"},
-			step{300 * time.Millisecond, says(State{Role: RoleActive, Complete: true, Term: 5}), "note switchover: r2 is Active,done r2 is Active"}),
+			step{4 + 300*time.Millisecond, Event{Kind: EvTick}, "note hand-over given up at phase go," + yieldWords + ",released,say Backup none complete=true"},
+			step{400 * time.Millisecond, Event{Kind: EvAddressesOut}, "forget,say Backup none complete=true"},
+			step{500 * time.Millisecond, says(State{Role: RoleActive, Complete: true, Term: 5}), "note switchover: r2 is Active,done r2 is Active"}),
 		"taken": append(atRest(false, readyActive),
 			step{1, ask("", false), "note switchover from r2 to r1 was asked for,say Backup want complete=true"},
 			step{2, says(State{Role: RoleActive, Complete: true, Phase: PhaseDrained, Epoch: 7, Term: 2}), "rush true"},
