@@ -123,7 +123,9 @@ func (p *prober) hear(c *net.UDPConn, seen []atomic.Int64, answer func([]byte, n
 func (p *prober) none(t *testing.T, what string, at int64) {
 	t.Helper()
 	end := int(p.n.Load())
-	time.Sleep(300 * time.Millisecond) // for what is under way
+	for began := time.Now(); p.missing(end, at) && time.Since(began) < underWay; {
+		time.Sleep(50 * time.Millisecond)
+	}
 	counted, lost, oneWay := 0, 0, 0
 	var first, last int64
 	var slowest, slowAt time.Duration
@@ -153,6 +155,16 @@ func (p *prober) none(t *testing.T, what string, at int64) {
 	if counted < probeRate/2 {
 		t.Errorf("%s: only %d packets were sent: this proves nothing", what, counted)
 	}
+}
+
+// missing says whether an echo is not back of what left after a moment.
+func (p *prober) missing(end int, at int64) bool {
+	for i := range end {
+		if p.sent[i] >= at && p.back[i].Load() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // The probe notices: with a router that drops one packet in a hundred it counts
