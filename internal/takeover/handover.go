@@ -37,9 +37,10 @@ func (m *Machine) settleHandOver(now int64) {
 	m.wait(now)
 	if h.phase != PhaseNone {
 		p := m.peers[h.peer]
-		leftIt := h.phase == PhaseDrained && p != nil && p.state.Epoch != h.epoch // the taker gave up
+		leftIt := h.phase == PhaseDrained && p != nil && p.state.Role != RoleNone && p.state.Epoch != h.epoch // the taker gave up
 		unable := m.fault && m.stage == stageBackup && (h.phase == PhaseWant || h.phase == PhaseCommitted)
-		if p == nil || !p.up || leftIt || unable || now >= h.deadline && h.deadline != 0 {
+		silent := p == nil || !p.up && !m.patient()
+		if silent || leftIt || unable || now >= h.deadline && h.deadline != 0 {
 			m.endHandOver(now)
 		}
 	}
@@ -50,6 +51,21 @@ func (m *Machine) settleHandOver(now int64) {
 		m.taken(now)
 	default:
 		m.give(now)
+	}
+}
+
+// patient says whether a peer may be silent for a moment: two routers that tell
+// and write a million flows have little time for each other. The giver forwards,
+// so nothing is lost by it; but an operator gets an answer.
+func (m *Machine) patient() bool {
+	return (m.hand.phase == PhaseWant || m.hand.phase == PhaseDrained) && !m.wish.swap
+}
+
+// peerDown: what is under way with that peer waits a little, if it waits at all.
+func (m *Machine) peerDown(now int64, id PeerID) {
+	m.peer(id).silent()
+	if h := &m.hand; h.phase != PhaseNone && h.peer == id && h.deadline != 0 {
+		h.deadline = min(h.deadline, now+int64(m.timing.HandOver))
 	}
 }
 
@@ -223,9 +239,7 @@ func (m *Machine) endHandOver(now int64) {
 		m.wish.until = now + int64(m.timing.HandOver)
 	}
 	m.hand.failed = m.stopping
-	if p := m.peers[h.peer]; m.stopping && m.Active() && p != nil && !p.up {
-		// A taker that has much to write may be silent for a moment. Nothing is
-		// lost yet: we forward.
+	if m.stopping && m.Active() && now < h.deadline { // the taker's doing: it may come again
 		m.hand.failed, m.stopBy = false, now+int64(m.timing.HandOver)
 	}
 	m.hand.retryAt = now + int64(m.timing.Retry)

@@ -95,7 +95,7 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 	case EvPeerUp:
 		m.peerUp(ev.Peer, ev.Name)
 	case EvPeerDown:
-		m.peer(ev.Peer).silent()
+		m.peerDown(now, ev.Peer)
 	case EvPeerState:
 		m.heard(ev.Peer, ev.State)
 	case EvView:
