@@ -149,6 +149,9 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe b
 		b.touch(at)
 	}
 	b.put(viewOwner, rec.owner)
+	if rec.owner {
+		stale = v.inherit(t, i, &rec.flow, stale)
+	}
 	v.settle(t, i, &rec.flow, stale, ripe)
 }
 
@@ -238,6 +241,9 @@ func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
 	m := mutableOf(f)
 	stale := significant(b.proto, t.mutable(i), m)
 	t.setMutable(i, &m)
+	if rec.owner && !b.has(viewOwner) {
+		stale = v.inherit(t, i, f, stale)
+	}
 	b.put(viewOwner, rec.owner)
 	if at := now - heatAge[rec.heat]; !v.want[t.kind].has(i) && b.age(now) > b.ageAt(now, at) {
 		b.touch(at) // not while it waits for its age: it would wait for ever

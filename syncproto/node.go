@@ -209,6 +209,9 @@ func (n *Node) NextDeadline() int64 {
 // acknowledged by it, and how long the oldest of them has waited.
 func (n *Node) Backlog(now int64) (flows int, oldest time.Duration) {
 	for _, p := range n.peers {
+		if !p.up {
+			continue // it gets all that it lacks when it is heard again: nobody waits for the dead
+		}
 		f, o := p.Backlog(now)
 		flows, oldest = max(flows, f), max(oldest, o)
 	}

@@ -205,5 +205,8 @@ func (p *Peer) hear(now int64) {
 	if p.session.confirmed && !p.up {
 		p.up = true
 		p.n.event(Event{Kind: PeerUp, Peer: p})
+		if p.view.bequeathed {
+			p.session.renew(now)
+		}
 	}
 }

@@ -45,6 +45,7 @@ type View struct {
 
 	live, former int
 	complete     bool
+	bequeathed   bool   // flows were taken out that the peer may still tell changes of
 	rebooted     bool   // the peer's kernel table is another one: what it does not say again did not die
 	releasedTo   uint64 // records up to this sequence are not owned any more
 	released     bool   // nor are flows of former sessions
@@ -78,7 +79,7 @@ func (v *View) init(n *Node) {
 func (v *View) Len() int { return v.live }
 
 // Complete says whether the peer said that this is all it has.
-func (v *View) Complete() bool { return v.complete }
+func (v *View) Complete() bool { return v.complete && !v.bequeathed }
 
 // Stats gives the counters.
 func (v *View) Stats() ViewStats { return v.stats }
@@ -178,7 +179,7 @@ func (v *View) newSession(rebooted bool) {
 		}
 	}
 	v.former = v.live
-	v.complete, v.releasedTo, v.released = false, 0, false
+	v.complete, v.releasedTo, v.released, v.bequeathed = false, 0, false, false
 	v.sweep = sweeping{}
 	if v.n.mutant == mutantEarlySweep {
 		v.startSweep(v.n.now)
@@ -232,7 +233,7 @@ func (v *View) sweepSlice(now int64) {
 	for end := min(t.size, s.pos+sweepPace); s.pos < end; s.pos++ {
 		if b := t.at(s.pos); b.has(flagUsed) && b.has(viewFormer) && !b.has(viewDead) {
 			v.stats.Swept++
-			v.drop(t, s.pos, v.owned(t, s.pos))
+			v.drop(t, s.pos, v.owned(t, s.pos) && !v.elsewhere(t, s.pos))
 		}
 	}
 	if s.pos >= t.size {

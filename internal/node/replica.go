@@ -85,6 +85,15 @@ func (r *replica) Reclaim(id takeover.PeerID) {
 	})
 }
 
+// Bequeath is takeover.Replica too.
+func (r *replica) Bequeath(id takeover.PeerID) {
+	r.locked(func(now int64) {
+		if peers := r.node.Peers(); int(id) < len(peers) {
+			r.node.Bequeath(peers[id], now)
+		}
+	})
+}
+
 // Take, Done, Uncommitted and Adopt are takeover.Views.
 func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op {
 	r.node.Lock()

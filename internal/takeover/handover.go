@@ -64,6 +64,7 @@ func (m *Machine) patient() bool {
 // peerDown: what is under way with that peer waits a little, if it waits at all.
 func (m *Machine) peerDown(now int64, id PeerID) {
 	m.peer(id).silent()
+	m.peer(id).lost = now
 	if h := &m.hand; h.phase != PhaseNone && h.peer == id && h.deadline != 0 {
 		h.deadline = min(h.deadline, now+int64(m.timing.HandOver))
 	}

@@ -25,6 +25,8 @@ type peer struct {
 	view  bool // our view of it is complete
 	state State
 	term  uint32 // of its terms, the last one that our kernel table knows of
+	lost  int64  // since when it is silent; 0: it never spoke
+	heir  uint32 // while it is silent: the term of whom its flows went to
 }
 
 // silent forgets what a peer said, but for its term: a promotion that follows
@@ -149,6 +151,7 @@ func (m *Machine) NextDeadline() (d int64) {
 	sooner(m.wish.until, m.wish.on())
 	sooner(m.hand.retryAt, m.hand.phase == PhaseNone && m.preempt && m.stage == stageBackup)
 	sooner(m.fenceUntil, m.fenced())
+	sooner(m.bequest())
 	sooner(m.stopBy, m.stopping && !m.stopped)
 	sooner(m.due+int64(m.timing.Alone), m.alone())
 	return d
@@ -234,6 +237,7 @@ func (m *Machine) settle(now int64) {
 	m.settleFence(now)
 	m.settleStop(now)
 	m.settleReleased()
+	m.settleHeirs(now)
 	m.say()
 }
 
@@ -327,23 +331,6 @@ func (m *Machine) addressesOut() {
 	m.do(Action{Kind: ActForget})
 }
 
-// settleReleased lets released flows go once the Active is known to own them,
-// in a term that began after ours (two that were Active at once: heal.go).
-// Until it has committed and adopted them our copy must not shrink: an entry
-// that died here for lack of an interface would end in its view as well.
-func (m *Machine) settleReleased() {
-	if m.stage != stageBackup || !m.released {
-		return
-	}
-	for _, p := range m.peers {
-		if p.up && p.view && p.state.Role == RoleActive && p.state.Phase == PhaseNone && p.state.Whole && p.state.Term != p.term {
-			m.released = false
-			m.do(Action{Kind: ActDropReleased})
-			return
-		}
-	}
-}
-
 // settleStop ends the election when a clean stop was asked for and nothing is
 // to be handed over, or nobody takes it.
 func (m *Machine) settleStop(now int64) {
@@ -366,6 +353,7 @@ func (m *Machine) say() {
 		Switchover: m.hand.planned, Force: m.hand.force}
 	if m.Active() {
 		s.Role, s.Whole, s.Sending = RoleActive, m.stage == stageActive && m.adopted, m.sending
+		s.Drained = s.Whole && (m.said.Drained || m.drained) // once: later changes are small
 	} else {
 		s.Fault = m.fault
 		s.Outranked, s.Drained = m.outranked, m.term != 0 && m.stage == stageBackup && m.drained
@@ -384,7 +372,7 @@ func (m *Machine) say() {
 
 func (m *Machine) peerUp(id PeerID, name string) {
 	p := m.peer(id)
-	p.up, p.name = true, name
+	p.up, p.name, p.heir = true, name, 0
 	m.drained = false // it may lack anything
 }
 

@@ -30,7 +30,7 @@ func (a Action) String() string {
 	}
 	return map[ActionKind]string{ActFenceDown: "fence down", ActFenced: "fenced", ActRelease: "release",
 		ActReleased: "released", ActResume: "resume", ActForget: "forget", ActAdopt: "adopt", ActDropReleased: "drop released",
-		ActReclaim: "reclaim", ActAnnounce: "announce", ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
+		ActReclaim: "reclaim", ActBequeath: "bequeath", ActAnnounce: "announce", ActTakeOver: "take over", ActHandOver: "hand over", ActStopElection: "stop election"}[a.Kind]
 }
 
 func (a Action) outcome() string {
@@ -272,6 +272,18 @@ func TestOrder(t *testing.T) {
 		"a former Active's earlier terms are known": {up, view,
 			{0, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive, Term: 3}}, ""}, promoted, in, committed,
 			{1, Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup, Term: 3, Drained: true}}, ""}},
+		"a dead Active's copy goes when another has taken over whole, and all of it is here": {up, view,
+			{0, Event{Kind: EvPeerUp, Peer: 2}, ""}, {0, Event{Kind: EvView, Peer: 2, On: true}, ""},
+			{0, peerIs(RoleActive, PhaseNone, 0), ""},
+			{1, Event{Kind: EvPeerDown, Peer: 1}, ""},
+			{2, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive, Term: 5}}, ""},
+			{3 * time.Second, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive, Term: 5, Whole: true}}, ""},
+			{4 * time.Second, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive, Term: 5, Whole: true, Drained: true}}, "bequeath"},
+			{5 * time.Second, Event{Kind: EvPeerState, Peer: 2, State: State{Role: RoleActive, Term: 5, Whole: true, Drained: true, Complete: true}}, ""},
+			{6 * time.Second, Event{Kind: EvPeerUp, Peer: 1}, ""},
+			{7 * time.Second, Event{Kind: EvPeerDown, Peer: 1}, ""},
+			{9*time.Second - 1, Event{Kind: EvTick}, ""},
+			{9 * time.Second, Event{Kind: EvTick}, "bequeath"}},
 		"a Backup stops at once": {up, {1, Event{Kind: EvStop}, "stop election"}},
 	} {
 		t.Run(name, func(t *testing.T) {

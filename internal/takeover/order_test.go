@@ -45,6 +45,7 @@ func (w *world) Release()              { w.say("release") }
 func (w *world) Forget()               { w.say("forget") }
 func (w *world) Reclaim(PeerID)        { w.say("reclaim") }
 func (w *world) DropReleased()         { w.say("drop released") }
+func (w *world) Bequeath(PeerID)       { w.say("bequeath") }
 
 // slowKernel takes 10 ms for a batch, and has every flow with an odd timeout.
 type slowKernel struct{}

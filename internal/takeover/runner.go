@@ -38,6 +38,7 @@ type Replica interface {
 	Forget()
 	Reclaim(peer PeerID)
 	DropReleased()
+	Bequeath(peer PeerID)
 }
 
 // Record is the timeline of one takeover; times are nanoseconds of
@@ -191,6 +192,8 @@ func (r *Runner) carryOut(a Action) {
 		r.cfg.Committer.Adopt()
 	case ActDropReleased:
 		r.cfg.Replica.DropReleased()
+	case ActBequeath:
+		r.cfg.Replica.Bequeath(a.Peer)
 	case ActTakeOver:
 		r.cfg.Election.TakeOver(r.cfg.Set)
 	case ActHandOver:

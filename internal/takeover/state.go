@@ -73,7 +73,7 @@ type State struct {
 	Epoch     uint32 // names the hand-over; 0 outside of one
 	Whole     bool   // an Active's takeover is complete: all is committed, and all is its own
 	Term      uint32 // names the latest term as Active; 0: none since the process started
-	Drained   bool   // a former Active's flows are all acknowledged
+	Drained   bool   // what a former Active had, or what an Active's takeover brought, is acknowledged by all that it hears
 	Outranked bool   // no longer Active because another router is: the role is not free
 
 	Switchover bool // this hand-over is an operator's: who gives does not preempt afterwards
