@@ -4,6 +4,7 @@ package drill
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tandem-ha/tandem/internal/netlab"
@@ -34,11 +35,11 @@ member = ["LAN", "WAN"]
 [conntrack-sync]
 failover-mechanism.vrrp.sync-group = "MAIN"
 accept-protocol = ["tcp", "udp", "icmp"]
-ignore-address = ["10.0.0.2", "10.0.0.3"]
+ignore-address = [%s]
 authentication = "none"
 
 [conntrack-sync.interface.eth2]
-peer = [%q]
+peer = [%s]
 listen-address = %q
 
 [control]
@@ -47,13 +48,17 @@ socket = %q
 
 // Config is the configuration of one router of a lab.
 func Config(r *netlab.Router, socket string, interval time.Duration) string {
-	priority, own, peer := 200, "192.168.255.1", "192.168.255.2"
-	if r.Index == 2 {
-		priority, own, peer = 100, peer, own
+	priority := 200 / r.Index
+	var lan, peers []string
+	for _, o := range r.All() {
+		lan = append(lan, fmt.Sprintf("%q", o.Addr(0).Addr()))
+		if o.Index != r.Index {
+			peers = append(peers, fmt.Sprintf("%q", o.Addr(2).Addr()))
+		}
 	}
 	every := interval.String()
 	return fmt.Sprintf(configTemplate, r.Name, netlab.LANVIP, priority, every,
-		netlab.WANVIP, priority, every, peer, own, socket)
+		netlab.WANVIP, priority, every, strings.Join(lan, ", "), strings.Join(peers, ", "), r.Addr(2).Addr(), socket)
 }
 
 // ActiveDown is RFC 9568's Active_Down_Interval of a priority: three intervals

@@ -66,7 +66,12 @@ func (l *Lab) build() (err error) {
 		}
 	}
 	l.R1, l.R2 = &Router{lab: l, Name: "r1", Index: 1}, &Router{lab: l, Name: "r2", Index: 2}
-	return errors.Join(l.R1.build(), l.R2.build())
+	err = errors.Join(l.R1.build(), l.R2.build())
+	if l.opts.Third {
+		l.R3 = &Router{lab: l, Name: "r3", Index: 3}
+		err = errors.Join(err, l.R3.build())
+	}
+	return err
 }
 
 func (l *Lab) buildSwitches() error {

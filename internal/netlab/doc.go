@@ -21,5 +21,8 @@
 // one the carrier of eth2 but leaves it the interface. A Relay may stand in it,
 // which does to datagrams what no switch does; a power cut ends it.
 //
+// A third router (Options.Third) is one more of the same: 10.0.0.4, 203.0.113.4,
+// and 192.168.255.3 on a sync link that is a switch then.
+//
 // All three switches live in one namespace of their own, without addresses.
 package netlab

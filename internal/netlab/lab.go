@@ -51,6 +51,10 @@ type Options struct {
 	Keep string // not empty: the lab is called so and outlives the process until RemoveKept
 	NAT  NAT
 	DMZ  bool // a third network without a group: eth3 on 172.16.0.2/.3, host "dmz" 172.16.0.10 routed by .2
+
+	// Third is a third router, and a sync link that is a switch: a router without
+	// power costs nobody the carrier. No Relay fits in.
+	Third bool
 }
 
 // Lab is a built pair. Its methods may be called from any goroutine; faults of
@@ -61,6 +65,7 @@ type Lab struct {
 	Client, Server *Namespace // the host on the LAN, the host on the WAN
 	DMZ            *Namespace // nil unless asked for
 	R1, R2         *Router
+	R3             *Router // nil unless asked for
 
 	opts  Options
 	ports ports
@@ -70,7 +75,7 @@ type Lab struct {
 }
 
 // roles are the ends of namespaces' names.
-var roles = []string{"sw", "client", "server", "dmz", "r1", "r2"}
+var roles = []string{"sw", "client", "server", "dmz", "r1", "r2", "r3"}
 
 // New builds a lab, after having removed what killed runs left. On failure
 // nothing stays.
@@ -119,10 +124,15 @@ func ForTest(t TB, opts Options) *Lab {
 	return l
 }
 
-// Routers lists both routers.
-func (l *Lab) Routers() []*Router { return []*Router{l.R1, l.R2} }
+// Routers lists both routers, or all three.
+func (l *Lab) Routers() []*Router {
+	if l.opts.Third {
+		return []*Router{l.R1, l.R2, l.R3}
+	}
+	return []*Router{l.R1, l.R2}
+}
 
-// Other gives the other router.
+// Other gives the other router of a pair.
 func (l *Lab) Other(r *Router) *Router {
 	if r == l.R1 {
 		return l.R2

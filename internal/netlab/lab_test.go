@@ -52,6 +52,39 @@ func TestBuildAndClose(t *testing.T) {
 	}
 }
 
+// A third router is one more of the same, whose power costs nobody the carrier.
+func TestThirdRouter(t *testing.T) {
+	l := ForTest(t, Options{Third: true})
+	if got := own(l); len(got) != 6 || len(l.Routers()) != 3 {
+		t.Fatalf("namespaces %v", got)
+	}
+	for i, want := range []string{"10.0.0.4/24", "203.0.113.4/24", "192.168.255.3/29"} {
+		if got := l.R3.Addr(i).String(); got != want {
+			t.Errorf("eth%d of r3 has %s, want %s", i, got, want)
+		}
+	}
+	for range 2 {
+		if _, err := l.R3.PowerOff(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.R1.NS.awaitUp("eth2"); err != nil {
+			t.Error(err)
+		}
+		if err := l.R3.PowerOn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.R3.HoldVIPs(); err != nil {
+		t.Fatal(err)
+	}
+	if !reachable(t, l, true) {
+		t.Error("nothing passes r3")
+	}
+	if _, err := l.Relay(1); err == nil {
+		t.Error("a relay was put between three routers")
+	}
+}
+
 // reachable says whether the server answers the client, now or, when it should,
 // within 5 s: a link that came up is used when the kernel has noticed.
 func reachable(t *testing.T, l *Lab, want bool) bool {

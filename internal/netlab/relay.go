@@ -69,6 +69,9 @@ const relayProcs = 8
 func (l *Lab) Relay(seed uint64) (*Relay, error) {
 	r := &Relay{lab: l, fds: [2]int{-1, -1}, stop: make(chan struct{}), wake: make(chan struct{}, 1),
 		rng: rand.New(rand.NewPCG(seed, seed))}
+	if l.opts.Third {
+		return nil, errors.New("put a relay into the sync link: there are three routers")
+	}
 	for i, router := range l.Routers() {
 		fd, err := l.Switch.PacketSocket(router.port(Sync), nil)
 		if err == nil {

@@ -18,14 +18,14 @@ import (
 // link (eth3 the DMZ when there is one).
 type Router struct {
 	Name  string
-	Index int // 1 or 2
+	Index int // 1 to 3
 	NS    *Namespace
 	lab   *Lab
 	off   bool
 }
 
 // routerNets are a router's interfaces in order: switch and the address that
-// router 1 has; router 2 has the next one.
+// router 1 has; router 2 has the next one, router 3 the one after.
 var routerNets = []struct {
 	sw    string
 	first netip.Prefix
@@ -46,10 +46,22 @@ func (r *Router) nets() int {
 // Addr is the router's own address on eth0, eth1, ...
 func (r *Router) Addr(iface int) netip.Prefix {
 	p := routerNets[iface].first
-	if r.Index == 2 {
-		return netip.PrefixFrom(p.Addr().Next(), p.Bits())
+	addr, bits := p.Addr(), p.Bits()
+	for range r.Index - 1 {
+		addr = addr.Next()
 	}
-	return p
+	if routerNets[iface].sw == Sync && r.lab != nil && r.lab.opts.Third {
+		bits-- // two addresses are not enough
+	}
+	return netip.PrefixFrom(addr, bits)
+}
+
+// All lists the routers of its lab; without a lab those of a pair.
+func (r *Router) All() []*Router {
+	if r.lab == nil {
+		return []*Router{{Name: "r1", Index: 1}, {Name: "r2", Index: 2}}
+	}
+	return r.lab.Routers()
 }
 
 // MAC is the hardware address of eth0, eth1, ...
@@ -168,7 +180,7 @@ func (r *Router) PowerOn() error {
 	}
 	r.off = false
 	err := errors.Join(r.build(), r.farEnd(Sync, true))
-	if err == nil && r.lab.Other(r).off {
+	if err == nil && !r.lab.opts.Third && r.lab.Other(r).off {
 		err = r.lab.Switch.setUp(r.port(Sync), false) // nobody at the other end
 	}
 	return err
@@ -177,7 +189,7 @@ func (r *Router) PowerOn() error {
 // farEnd sets the other router's port up or down where the two are joined by a
 // cable: the sync link. There each end's carrier is the other end.
 func (r *Router) farEnd(sw string, up bool) error {
-	if sw != Sync || r.lab.Other(r).off {
+	if sw != Sync || r.lab.opts.Third || r.lab.Other(r).off {
 		return nil
 	}
 	return r.lab.Switch.setUp(r.lab.Other(r).port(sw), up)

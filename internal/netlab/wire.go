@@ -40,7 +40,7 @@ type WireStats struct {
 func (s WireStats) FromRouters() (n int) {
 	for port, count := range s.ByPort {
 		switch port {
-		case "lan.r1", "lan.r2", "wan.r1", "wan.r2":
+		case "lan.r1", "lan.r2", "lan.r3", "wan.r1", "wan.r2", "wan.r3":
 			n += count
 		}
 	}
