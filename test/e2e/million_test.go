@@ -105,7 +105,7 @@ func (s *manyScene) round(t *testing.T) {
 	s.patient(r1)
 	s.mark(netlab.Now())
 	s.joins(r1)
-	st = s.become(r1, control.RoleActive, time.Minute)
+	st = s.become(r1, control.RoleActive, 2*time.Minute)
 	handedOver(t, "power returns", &st)
 	s.tell("power returns", &st)
 
@@ -124,7 +124,7 @@ func (s *manyScene) round(t *testing.T) {
 		if err := turn.do(); err != nil {
 			t.Errorf("%s: %v", turn.what, err)
 		}
-		st := s.become(turn.taker, control.RoleActive, time.Minute)
+		st := s.become(turn.taker, control.RoleActive, 2*time.Minute)
 		handedOver(t, turn.what, &st)
 		time.Sleep(500 * time.Millisecond)
 		e.none(t, turn.what, at)

@@ -160,3 +160,47 @@ func TestCleanStopLosesNothing(t *testing.T) {
 	time.Sleep(time.Second)
 	pr.none(t, "return", at)
 }
+
+// A peer whose copy is not complete is refused with a sentence on either
+// router, and gets the role by --force: what was not copied is lost, the rest
+// goes on.
+func TestSwitchoverForced(t *testing.T) {
+	const flows = 20_000 // at 100 kB/s: five seconds
+	p := drill.PrepareForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `rate = "100kB/s"`)})
+	r1, r2 := p.Lab.R1, p.Lab.R2
+	start(t, p, r1)
+	if _, err := p.AwaitRole(t.Context(), r1, control.RoleActive, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	crowd := crowdOf(t, p.Lab, load.CrowdConfig{UDPSNAT: flows})
+	if res, err := crowd.Open(t.Context(), 10*time.Second); err != nil || res.Answered != flows {
+		t.Fatalf("%v (%v): %v", res, err, res.Missing)
+	}
+	start(t, p, r2)
+	for _, r := range []*netlab.Router{r2, r1} {
+		if _, err := p.Await(t.Context(), r, 5*time.Second, "its peer", func(s *control.Status) bool {
+			return s.Sync != nil && len(s.Sync.Peers) == 1 && s.Sync.Peers[0].Heard && s.Sync.Peers[0].Role != ""
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.AwaitRole(t.Context(), r2, control.RoleBackup, 3*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, p, r1, "r2 does not say that its copy is complete: what is missing would be lost (--force goes ahead)", "switchover")
+	refused(t, p, r2, "the copy of r1's flows is not complete here: what is missing would be lost (--force goes ahead)", "switchover")
+	if out := order(t, p, r1, "switchover", "--force"); out.Active != "r2" || out.Already {
+		t.Errorf("the switchover says %+v", out)
+	}
+	for r, role := range map[*netlab.Router]string{r1: control.RoleBackup, r2: control.RoleActive} {
+		if _, err := p.AwaitRole(t.Context(), r, role, 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	soleHolder(t, p.Lab, r2, 2*time.Second)
+	res, err := crowd.Exchange(t.Context(), 3*time.Second)
+	t.Logf("afterwards %v", res)
+	if err != nil || res.Answered-res.Moved == 0 || res.Answered-res.Moved == flows {
+		t.Errorf("%v (%v): want some of the flows as they were, and not all", res, err)
+	}
+}
