@@ -198,7 +198,11 @@ func (c *Committer) pass(ctx context.Context) (more bool, err error) {
 			if c.write(l); l.err == nil {
 				c.settle(l)
 			}
-			return true, l.err
+			// In the background what is ripe by now would be a lot of one or two,
+			// and each lot costs as much as twenty flows.
+			if rush || len(l.ops) == cap(l.ops) || l.err != nil {
+				return true, l.err
+			}
 		}
 	}
 	if rush && c.rush.Load() {
