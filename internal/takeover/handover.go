@@ -2,6 +2,8 @@
 
 package takeover
 
+import "time"
+
 // handOver is one planned change of roles, seen from either side. Both sides
 // publish their phase as a level (State); nothing here is a message that could
 // be lost. A side that hears nothing for Timing.HandOver gives up, and the
@@ -61,12 +63,20 @@ func (m *Machine) patient() bool {
 	return (m.hand.phase == PhaseWant || m.hand.phase == PhaseDrained) && !m.wish.swap
 }
 
+// moment is how long a stopping giver waits for a peer that fell silent before it
+// took up the offer: most often it has stopped, too.
+const moment = time.Second
+
 // peerDown: what is under way with that peer waits a little, if it waits at all.
 func (m *Machine) peerDown(now int64, id PeerID) {
 	m.peer(id).silent()
 	m.peer(id).lost = now
 	if h := &m.hand; h.phase != PhaseNone && h.peer == id && h.deadline != 0 {
-		h.deadline = min(h.deadline, now+int64(m.timing.HandOver))
+		wait := m.timing.HandOver
+		if h.phase == PhaseOffer {
+			wait = moment
+		}
+		h.deadline = min(h.deadline, now+int64(wait))
 	}
 }
 
