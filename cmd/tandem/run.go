@@ -5,6 +5,7 @@ package main
 import (
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
@@ -32,9 +33,7 @@ const gcPercent = 10
 
 // headroom counts as heap and is never touched, so that it takes no memory:
 // without it a daemon that has few flows collects after each 400 kB.
-var headroom []byte
-
-const headroomSize = 32 << 20
+const headroom = 32 << 20
 
 // run asks the machine before anything is opened or attached, so that a
 // refusal leaves nothing half-installed.
@@ -44,7 +43,7 @@ func run(ctx *cli.Context) error {
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		headroom = make([]byte, headroomSize)
+		defer runtime.KeepAlive(make([]byte, headroom))
 		debug.SetGCPercent(gcPercent)
 	}
 	log := newLog(cfg.Log.Level)
