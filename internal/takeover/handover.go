@@ -72,11 +72,7 @@ func (m *Machine) peerDown(now int64, id PeerID) {
 	m.peer(id).silent()
 	m.peer(id).lost = now
 	if h := &m.hand; h.phase != PhaseNone && h.peer == id && h.deadline != 0 {
-		wait := m.timing.HandOver
-		if h.phase == PhaseOffer {
-			wait = moment
-		}
-		h.deadline = min(h.deadline, now+int64(wait))
+		h.deadline = min(h.deadline, now+int64(m.timing.HandOver))
 	}
 }
 
@@ -251,7 +247,11 @@ func (m *Machine) endHandOver(now int64) {
 	}
 	m.hand.failed = m.stopping
 	if m.stopping && m.Active() && now < h.deadline { // the taker's doing: it may come again
-		m.hand.failed, m.stopBy = false, now+int64(m.timing.HandOver)
+		again := m.timing.HandOver
+		if h.phase == PhaseOffer {
+			again = moment
+		}
+		m.hand.failed, m.stopBy = false, now+int64(again)
 	}
 	m.hand.retryAt = now + int64(m.timing.Retry)
 	m.note("hand-over given up at phase " + h.phase.String())

@@ -67,7 +67,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s did not end with exit code 0: %v", r.Name, err)
 		}
-		if took > 4*time.Second { // the last one may wait 2 s for one that fell silent just now
+		if took > 2*time.Second {
 			t.Errorf("%s took %s to end", r.Name, took)
 		}
 		if pids := r.NS.PIDs(); len(pids) != 0 {
