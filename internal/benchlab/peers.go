@@ -37,7 +37,8 @@ func (p *peers) name() string {
 
 func (p *peers) program() string { return "conntrackd" }
 
-// start lets r1 become master, then r2 join as backup.
+// start lets r1 become master, then r2 join as backup: a keepalived that is
+// master for a moment runs both of its scripts at once, in either order.
 func (p *peers) start(ctx context.Context) (err error) {
 	for _, name := range []string{"keepalived", "conntrackd"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -52,8 +53,10 @@ func (p *peers) start(ctx context.Context) (err error) {
 		if err := p.startOn(ctx, r); err != nil {
 			return err
 		}
-	}
-	for r, role := range map[*netlab.Router]string{p.lab.R1: "primary", p.lab.R2: "backup"} {
+		role := "primary"
+		if r == p.lab.R2 {
+			role = "backup"
+		}
 		err := p.await(ctx, 40*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
 			return p.ready(r, role), p.ended()
 		})
