@@ -3,6 +3,7 @@
 package conntrack
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -113,26 +114,38 @@ func (d *Deaths) Close() error {
 	return errors.Join(os.NewSyscallError("write eventfd", err), unix.Close(d.fd), unix.Close(d.wake))
 }
 
-// Filter lets only deaths through whose status has one of the bits in any; 0
-// lets all through. It spares the socket buffer and this process the deaths
-// of flows that were never replicated (a SYN flood), not the kernel's work.
-func (d *Deaths) Filter(any Status) error {
-	if any == 0 {
-		err := unix.SetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-		if err == unix.ENOENT {
-			err = nil
-		}
-		return os.NewSyscallError("setsockopt SO_DETACH_FILTER", err)
-	}
-	code := statusFilter(any)
+// Filter lets only deaths through whose status has one of the bits in any (0:
+// whatever the status) and which none of the netlink ports own caused. It spares
+// the socket buffer and this process the deaths of flows that were never
+// replicated (a SYN flood) and those by its own Tables (a commit that replaces a
+// million entries), not the kernel's work.
+func (d *Deaths) Filter(any Status, own ...uint32) error {
+	code := append(portFilter(own), statusFilter(any)...)
 	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER",
 		unix.SetsockoptSockFprog(d.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog))
 }
 
-// statusFilter is classic BPF over one event: the extension NLATTR finds the
+// portFilter is classic BPF over one event: nlmsg_pid, in host order, is who
+// caused it. Loads are big-endian.
+func portFilter(own []uint32) (code []unix.SockFilter) {
+	for _, port := range own {
+		var b [4]byte
+		binary.NativeEndian.PutUint32(b[:], port)
+		code = append(code,
+			unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 12},
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(b[:]), Jf: 1},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0})
+	}
+	return code
+}
+
+// statusFilter goes on where portFilter ends: the extension NLATTR finds the
 // attribute of type X from offset A on and gives its offset, or 0.
 func statusFilter(any Status) []unix.SockFilter {
+	if any == 0 {
+		return []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff}}
+	}
 	const nlattr = 0xfffff000 + 12 // SKF_AD_OFF + SKF_AD_NLATTR, read as u32
 	return []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_IMM, K: sizeofHeader + sizeofGenmsg},

@@ -135,10 +135,11 @@ func TestDeathOfUnlistened(t *testing.T) {
 	}
 }
 
-// TestDeathsFilter: the socket filter looks at the status in the event.
+// TestDeathsFilter: the socket filter looks at the status in the event, and at
+// who caused it.
 func TestDeathsFilter(t *testing.T) {
 	newNamespace(t)
-	table, d := openTable(t), listen(t)
+	table, other, d := openTable(t), openTable(t), listen(t)
 	var ops, ends []Op
 	for i, status := range []Status{unreplied, replied, established} {
 		op := numbered(i + 1)[i]
@@ -147,9 +148,11 @@ func TestDeathsFilter(t *testing.T) {
 	}
 	for _, c := range []struct {
 		any  Status
+		own  []uint32
 		want int
-	}{{0, 3}, {SeenReply | Assured, 2}, {Assured, 1}, {0, 3}} {
-		if err := d.Filter(c.any); err != nil {
+	}{{0, nil, 3}, {SeenReply | Assured, nil, 2}, {Assured, []uint32{other.PortID()}, 1}, {0, []uint32{other.PortID()}, 3},
+		{0, []uint32{other.PortID(), table.PortID()}, 0}, {Assured, []uint32{table.PortID()}, 0}, {0, nil, 3}} {
+		if err := d.Filter(c.any, c.own...); err != nil {
 			t.Fatalf("Filter(%#x): %v", c.any, err)
 		}
 		mustApply(t, table, ops...)

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	auditSlice  = 512             // entries read at once
+	auditSlice  = 256             // entries read at once
 	auditMinGap = 2 * time.Second // between audits, however much was lost
+	auditDefer  = time.Minute     // at most, while much is under way
 )
 
 // audit compares the kernel table with what was told. Packets and events leave
@@ -77,8 +78,19 @@ func (a *audit) run(ctx context.Context, ready func()) error {
 	}
 }
 
-// pause waits for the next audit; false when ctx ended.
+// pause waits for the next audit, and until a join, a role that changed or a
+// commit of much is over: those are slowed by an audit, and what is written while
+// it walks looks absent to it. It is false when ctx ended.
 func (a *audit) pause(ctx context.Context, wait time.Duration) bool {
+	ok := a.sleep(ctx, wait)
+	for until := time.Now().Add(auditDefer); ok && a.reader.sink.Unsettled() && time.Now().Before(until); {
+		ok = a.sleep(ctx, time.Second)
+	}
+	return ok
+}
+
+// sleep waits for that long, or until something was lost.
+func (a *audit) sleep(ctx context.Context, wait time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	gap := time.After(auditMinGap)

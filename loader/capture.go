@@ -95,7 +95,7 @@ func (c *Capture) openSockets(o *Options) (err error) {
 	if c.deaths, err = conntrack.ListenDeaths(); err != nil {
 		return err
 	}
-	return c.deaths.Filter(deathFilter(&o.Policy))
+	return c.deaths.Filter(deathFilter(&o.Policy), o.OwnPortIDs...)
 }
 
 // deathFilter gives status bits of which every flow that was told has one.

@@ -251,8 +251,9 @@ func newMemory() *memory {
 	return &memory{flows: map[conntrack.Key]*entry{}, changed: make(chan struct{}, 1)}
 }
 
-func (m *memory) Begin() { m.mu.Lock(); m.batch = true }
-func (m *memory) Flush() {}
+func (m *memory) Begin()          { m.mu.Lock(); m.batch = true }
+func (m *memory) Flush()          {}
+func (m *memory) Unsettled() bool { return false }
 
 func (m *memory) End() {
 	m.batch = false

@@ -4,7 +4,6 @@ package loader
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +18,6 @@ type reader struct {
 	sink   Sink
 	ring   *maps.Ring
 	table  *conntrack.Table
-	own    []uint32
 	hz     uint32
 
 	mu       sync.Mutex
@@ -28,13 +26,13 @@ type reader struct {
 	ended    [2]map[conntrack.Key]struct{} // died since an audit's last slices were read
 	got      conntrack.Flow
 
-	told, gone, malformed, deaths, settled, raced, owned, seeded, missed atomic.Uint64
+	told, gone, malformed, deaths, settled, raced, seeded, missed atomic.Uint64
 }
 
 func newReader(o *Options, ring *maps.Ring, table *conntrack.Table) *reader {
 	return &reader{
 		policy: o.Policy, sink: o.Sink, ring: ring, table: table,
-		own: append(slices.Clone(o.OwnPortIDs), table.PortID()), hz: maps.TicksPerSecond(),
+		hz:    maps.TicksPerSecond(),
 		batch: newBatch(),
 		ended: [2]map[conntrack.Key]struct{}{{}, {}},
 	}
@@ -128,14 +126,9 @@ func (r *reader) settle(deaths []conntrack.Death) (kept []conntrack.Death, err e
 	return kept, err
 }
 
-// isDeath: not by our own hand, of a flow that was replicated, and not of an
-// older life of the tuple.
+// isDeath: of a flow that was replicated, and not of an older life of the tuple.
 func (r *reader) isDeath(d *conntrack.Death) (bool, error) {
 	r.deaths.Add(1)
-	if slices.Contains(r.own, d.PortID) {
-		r.owned.Add(1)
-		return false, nil
-	}
 	// The event shows the entry as dying; the question is whether it was
 	// replicated before.
 	d.Flow.Status &^= conntrack.Dying
@@ -205,26 +198,48 @@ func (r *reader) isEnded(k conntrack.Key) bool {
 	return ok
 }
 
+// absentSlice is how many questions to the kernel table, of some 3 us each, are
+// asked while packets and deaths wait to be read.
+const absentSlice = 128
+
 // absent settles own flows that a dump did not show: those which a GET does
-// not find either are dead, though nobody said so.
+// not find either are dead, though nobody said so. It overwrites keys.
 func (r *reader) absent(keys []conntrack.Key) error {
+	for len(keys) > 0 {
+		n := min(absentSlice, len(keys))
+		if err := r.settleAbsent(keys[:n]); err != nil {
+			return fmt.Errorf("audit own flow: %w", err)
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// settleAbsent asks before it holds up the sink: nothing is told meanwhile.
+func (r *reader) settleAbsent(keys []conntrack.Key) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drainLocked()
-	defer r.sink.Flush()
-	r.sink.Begin()
-	defer r.sink.End()
+	dead := keys[:0]
 	for i := range keys {
 		alive, err := r.aliveNow(&keys[i])
 		if err != nil {
-			return fmt.Errorf("audit own flow: %w", err)
+			return err
 		}
-		if alive {
-			continue
+		if !alive {
+			dead = append(dead, keys[i])
 		}
-		r.missed.Add(1)
-		k := &keys[i]
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	r.missed.Add(uint64(len(dead)))
+	r.sink.Begin()
+	for i := range dead {
+		k := &dead[i]
 		r.sink.Died(&conntrack.Death{Flow: conntrack.Flow{Orig: k.Tuple, Zone: k.Zone, Family: k.Family, Proto: k.Proto}})
 	}
+	r.sink.End()
+	r.sink.Flush()
 	return nil
 }

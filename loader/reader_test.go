@@ -86,12 +86,11 @@ func TestDeathOfOlderLife(t *testing.T) {
 	}
 }
 
-func TestOwnAndUntoldDeaths(t *testing.T) {
-	r := &reader{policy: conntrack.DefaultPolicy(), sink: newMemory(), batch: newBatch(), own: []uint32{77}}
-	own, young := conntrack.Death{Flow: udpFlow(1), PortID: 77}, conntrack.Death{Flow: udpFlow(2)}
+func TestUntoldDeaths(t *testing.T) {
+	r := &reader{policy: conntrack.DefaultPolicy(), sink: newMemory(), batch: newBatch()}
+	young, foreign := conntrack.Death{Flow: udpFlow(2)}, conntrack.Death{Flow: udpFlow(3), PortID: 78}
 	young.Flow.Status = conntrack.Confirmed
-	foreign := conntrack.Death{Flow: udpFlow(3), PortID: 78}
-	kept, err := r.settle([]conntrack.Death{own, young, foreign})
+	kept, err := r.settle([]conntrack.Death{young, foreign})
 	if err != nil || len(kept) != 1 || kept[0].PortID != 78 {
 		t.Errorf("kept %+v, %v", kept, err)
 	}

@@ -23,7 +23,6 @@ type Stats struct {
 	Malformed uint64 `json:"malformed"` // records that no program of ours writes
 
 	Deaths     uint64 `json:"deaths"`      // events
-	OwnDeaths  uint64 `json:"own_deaths"`  // of them caused by this node
 	Settled    uint64 `json:"settled"`     // questions to the kernel table whether a flow lives
 	Raced      uint64 `json:"raced"`       // deaths of an older life of a living flow
 	LostDeaths uint64 `json:"lost_deaths"` // times that the death socket overflowed
@@ -67,7 +66,7 @@ func (c *Capture) Stats() Stats {
 		},
 		Interfaces: c.ports.names(), Restored: restored,
 		Told: r.told.Load(), Gone: r.gone.Load(), Malformed: r.malformed.Load(),
-		Deaths: r.deaths.Load(), OwnDeaths: r.owned.Load(), Settled: r.settled.Load(), Raced: r.raced.Load(),
+		Deaths: r.deaths.Load(), Settled: r.settled.Load(), Raced: r.raced.Load(),
 		LostDeaths: c.lostDeaths.Load(),
 		Audits:     c.audit.runs.Load(), Seeded: r.seeded.Load(), Missed: r.missed.Load(),
 	}

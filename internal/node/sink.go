@@ -38,6 +38,19 @@ func (s sink) End() { s.node.Unlock() }
 
 func (s sink) Flush() { s.node.Flush() }
 
+// Unsettled: an eighth of what is kept, and a batch at least.
+func (s sink) Unsettled() bool {
+	s.node.Lock()
+	defer s.node.Unlock()
+	backlog, _ := s.node.Backlog(s.now())
+	kept := s.node.OwnLen()
+	for _, p := range s.node.Peers() {
+		backlog += p.View().Uncommitted()
+		kept += p.View().Len()
+	}
+	return backlog > max(4096, kept/8)
+}
+
 func (s sink) Told(f *conntrack.Flow, at int64) { s.node.Tell(f, at) }
 
 func (s sink) Gone(f *conntrack.Flow, at int64) { s.node.Gone(f, at) }

@@ -36,7 +36,7 @@ func (b *backend) capture() *control.Capture {
 	rung, why := c.Mode()
 	return &control.Capture{
 		Mode: rung, Reason: why, Interfaces: s.Interfaces, Told: s.Told, Gone: s.Gone,
-		Died: s.Deaths - s.OwnDeaths, DeathsLost: s.LostDeaths, Seeded: s.Seeded, Audits: s.Audits,
+		Died: s.Deaths, DeathsLost: s.LostDeaths, Seeded: s.Seeded, Audits: s.Audits,
 		RingFull: s.Packets.Full, Missed: s.Missed, Restored: s.Restored, Malformed: s.Malformed,
 		Ignored: map[string]uint64{"own": s.Packets.Own, "untracked": s.Packets.Untracked,
 			"unconfirmed": s.Packets.Unconfirmed, "protocol": s.Packets.Protocol, "young": s.Packets.Young,
