@@ -161,6 +161,7 @@ func (b *body) ageAt(now, at int64) uint32 { return (ticks(now) - ticks(at)) & t
 // of another that lost it, of a former session, or one that waits for its
 // deletion. It says whether the kernel table, if it has the entry, has it wrong.
 func (v *View) renew(t *table, i uint32, f *conntrack.Flow) (stale bool) {
+	v.catchUp(t, i)
 	b := t.at(i)
 	switch {
 	case b.has(viewDead):
@@ -235,6 +236,7 @@ func (v *View) short(rec *flowRecord, seq uint64, now int64) bool {
 	}
 	*w = slotWord(i+1, seq)
 	t, f := &v.tabs[rec.slot&1], &v.scratch
+	v.catchUp(t, i)
 	t.load(i, f)
 	rec.resolve(f)
 	b := t.at(i)

@@ -42,6 +42,7 @@ type scanning struct {
 // While Active only flows that no told own flow covers are given, and of those
 // that came since then only creations.
 func (v *View) Pending(ops []conntrack.Op, tokens []Token, max int, minAge time.Duration, now int64) ([]conntrack.Op, []Token) {
+	v.forgetSlice()
 	g := giver{v: v, ops: ops, tokens: tokens, limit: len(ops) + max}
 	if !v.n.active {
 		for k := range v.ends {
@@ -269,35 +270,10 @@ func (v *View) afterDone(t *table, i uint32) {
 	}
 }
 
-// Uncommitted is the number of operations that Pending would give in time.
+// Uncommitted is the number of operations that Pending would give in time; what
+// Forget has still to look at counts as such.
 func (v *View) Uncommitted() int {
-	return v.want[kind4].n + v.want[kind6].n + v.ends[kind4].n + v.ends[kind6].n
-}
-
-// Forget makes all uncommitted again, as replacements: after a yield (stale
-// windows), or when somebody flushed the kernel table.
-func (v *View) Forget() {
-	for k := range v.tabs {
-		t := &v.tabs[k]
-		for i := range t.size {
-			b := t.at(i)
-			if !b.has(flagUsed) {
-				continue
-			}
-			b.clear(viewLate | viewClash) // of a dead one too: it may come back
-			if b.has(viewDead) {
-				continue
-			}
-			if b.has(viewBusy) {
-				b.set(viewAgain)
-				continue
-			}
-			if t.load(i, &v.scratch); v.n.cfg.Policy.Match(&v.scratch) == conntrack.Replicate {
-				b.set(viewKernel)
-				v.want[k].set(i)
-			}
-		}
-	}
+	return v.want[kind4].n + v.want[kind6].n + v.ends[kind4].n + v.ends[kind6].n + v.forgetting.left(v)
 }
 
 // Lost says that the kernel table lost an entry that the view may hold: it is
@@ -309,6 +285,7 @@ func (v *View) Lost(k *conntrack.Key) bool {
 		return false
 	}
 	t := v.table(k.Family)
+	v.catchUp(t, i)
 	b := t.at(i)
 	if !b.has(viewKernel) || b.has(viewBusy) {
 		return false

@@ -53,6 +53,7 @@ type View struct {
 	adopt        [kinds]uint32 // where Adopt goes on
 	late         bool          // entries came since Adopt began
 	scan         scanning
+	forgetting   forgetting
 	stats        ViewStats
 	scratch      conntrack.Flow
 	warmed       uint8
@@ -254,6 +255,7 @@ func (v *View) deadline() int64 {
 // drop takes an entry out of the view. owned: on the word of its owner, so the
 // kernel table's entry goes too, unless this node is Active or owns the flow.
 func (v *View) drop(t *table, i uint32, owned bool) {
+	v.catchUp(t, i)
 	b := t.at(i)
 	if v.n.mutant == mutantForeignDelete {
 		owned = true

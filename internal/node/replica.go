@@ -15,7 +15,7 @@ import (
 )
 
 // adoptSlice bounds how long the node's lock is held for one slice of Adopt.
-const adoptSlice = 2048
+const adoptSlice = 1024
 
 // replica shows the replication machine, under its one lock, to the takeover
 // (Replica, Views) and to the capture (loader.Sink, sink.go).

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package syncproto
+
+import "github.com/tandem-ha/tandem/conntrack"
+
+// forgetPace is how many entries one slice of a Forget looks at, some 50 ns
+// each.
+const forgetPace = 8192
+
+// forgetting is a Forget under way: entries from kind and pos on are still to be
+// forgotten. All of a million at once would hold the caller's lock for longer
+// than heartbeats may be silent.
+type forgetting struct {
+	running bool
+	kind    kind
+	pos     uint32
+}
+
+// Forget makes all uncommitted again, as replacements: after a yield (stale
+// windows), or when somebody flushed the kernel table. Pending does it, slice by
+// slice, ahead of what it gives.
+func (v *View) Forget() { v.forgetting = forgetting{running: true} }
+
+// left is how many entries are still to be looked at.
+func (f *forgetting) left(v *View) (n int) {
+	if !f.running {
+		return 0
+	}
+	for k := f.kind; k < kinds; k++ {
+		n += int(v.tabs[k].n)
+	}
+	return max(1, n-int(f.pos))
+}
+
+// forgetSlice goes on with a Forget until something is wanted.
+func (v *View) forgetSlice() {
+	for f := &v.forgetting; f.running; {
+		t := &v.tabs[f.kind]
+		for end := min(t.size, f.pos+forgetPace); f.pos < end; f.pos++ {
+			v.forgetEntry(t, f.pos)
+		}
+		if f.pos >= t.size {
+			f.kind, f.pos = f.kind+1, 0
+		}
+		if f.kind == kinds {
+			*f = forgetting{}
+		}
+		if v.want[kind4].n+v.want[kind6].n > 0 {
+			return
+		}
+	}
+}
+
+// finishForget does the rest of a Forget at once.
+func (v *View) finishForget() {
+	for v.forgetting.running {
+		v.forgetSlice()
+	}
+}
+
+// catchUp forgets an entry that is about to change before its turn.
+func (v *View) catchUp(t *table, i uint32) {
+	if f := &v.forgetting; f.running && (t.kind > f.kind || t.kind == f.kind && i >= f.pos) {
+		v.forgetEntry(t, i)
+	}
+}
+
+func (v *View) forgetEntry(t *table, i uint32) {
+	b := t.at(i)
+	if !b.has(flagUsed) {
+		return
+	}
+	b.clear(viewLate | viewClash) // of a dead one too: it may come back
+	switch {
+	case b.has(viewDead):
+	case b.has(viewBusy):
+		b.set(viewAgain)
+	default:
+		if t.load(i, &v.scratch); v.n.cfg.Policy.Match(&v.scratch) == conntrack.Replicate {
+			b.set(viewKernel)
+			v.want[t.kind].set(i)
+		}
+	}
+}
