@@ -32,7 +32,7 @@ const eventHistory = 1024
 
 // stopLimit bounds a clean stop: the hand-over has its own, shorter limits. It
 // is long only where a peer that takes over still writes its kernel table.
-const stopLimit = 40 * time.Second
+const stopLimit = 80 * time.Second
 
 // task is something long-lived.
 type task interface {
