@@ -20,7 +20,25 @@ type forgetting struct {
 // Forget makes all uncommitted again, as replacements: after a yield (stale
 // windows), or when somebody flushed the kernel table. Pending does it, slice by
 // slice, ahead of what it gives.
-func (v *View) Forget() { v.forgetting = forgetting{running: true} }
+func (v *View) Forget() { v.forgetting, v.forgotten = forgetting{running: true}, true }
+
+// Stale says whether the kernel table has an entry of which Forget said that its
+// windows are stale, and which was not written since.
+func (v *View) Stale() bool {
+	if v.forgetting.running || !v.forgotten {
+		return v.forgotten
+	}
+	for k := range v.want {
+		m, t := &v.want[k], &v.tabs[k]
+		for i := m.next(0); i != nobody; i = m.next(i + 1) {
+			if t.at(i).has(viewKernel) {
+				return true
+			}
+		}
+	}
+	v.forgotten = false
+	return false
+}
 
 // left is how many entries are still to be looked at.
 func (f *forgetting) left(v *View) (n int) {

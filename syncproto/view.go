@@ -54,6 +54,7 @@ type View struct {
 	late         bool          // entries came since Adopt began
 	scan         scanning
 	forgetting   forgetting
+	forgotten    bool // since then some may not have been written
 	stats        ViewStats
 	scratch      conntrack.Flow
 	warmed       uint8

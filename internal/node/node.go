@@ -209,6 +209,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 		Election: d.elector,
 		Fence:    r.fence,
 		Replica:  r.replica,
+		Lenient:  (&windows{log: d.log}).lenient,
 		Note: func(s string) {
 			d.stream.Publish(event.Event{Kind: event.Takeover, Subject: d.election.followed, Text: s})
 		},

@@ -5,6 +5,7 @@ package node
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -74,6 +75,13 @@ func (r *replica) Forget() {
 		}
 	})
 	r.commit.Wake()
+}
+
+// Stale is takeover.Replica too.
+func (r *replica) Stale() bool {
+	r.node.Lock()
+	defer r.node.Unlock()
+	return slices.ContainsFunc(r.node.Peers(), func(p *syncproto.Peer) bool { return p.View().Stale() })
 }
 
 // Reclaim is takeover.Replica too.

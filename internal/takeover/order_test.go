@@ -20,8 +20,9 @@ import (
 
 // world is everything around a runner: it writes down what it is told.
 type world struct {
-	mu   sync.Mutex
-	said []string
+	mu    sync.Mutex
+	said  []string
+	stale bool
 }
 
 func (w *world) say(format string, args ...any) {
@@ -46,6 +47,8 @@ func (w *world) Forget()               { w.say("forget") }
 func (w *world) Reclaim(PeerID)        { w.say("reclaim") }
 func (w *world) DropReleased()         { w.say("drop released") }
 func (w *world) Bequeath(PeerID)       { w.say("bequeath") }
+func (w *world) Stale() bool           { return w.stale }
+func (w *world) lenient(on bool)       { w.say("lenient %t", on) }
 
 // slowKernel takes 10 ms for a batch, and has every flow with an odd timeout.
 type slowKernel struct{}
@@ -84,7 +87,7 @@ func running(t *testing.T, external bool) (*Runner, *world, context.Context) {
 	w := &world{}
 	began := time.Now()
 	r := NewRunner(Config{Name: "r1", External: external, Epoch: fixedEpoch, Now: func() int64 { return int64(time.Hour + time.Since(began)) },
-		Election: w, Fence: w, Replica: w, Note: func(string) {}, Log: slog.New(slog.DiscardHandler)})
+		Election: w, Fence: w, Replica: w, Lenient: w.lenient, Note: func(string) {}, Log: slog.New(slog.DiscardHandler)})
 	c := NewCommitter(&listViews{todo: mixed()}, slowKernel{}, false, 0, r.Post)
 	r.SetCommitter(c)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -158,6 +161,22 @@ func TestResume(t *testing.T) {
 			t.Errorf("afterwards: %v, %v, %+v", err, err2, r.cfg.Committer.Stats())
 		}
 	})
+}
+
+// Windows are not judged in a term that begins with stale ones, and only then.
+func TestLenientWithStaleWindows(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r, w, ctx := running(t, true)
+			w.stale = stale
+			_, err := r.Takeover(ctx, "MASTER")
+			_, err2 := r.Yield(ctx, "BACKUP")
+			on, off := slices.Index(w.said, "lenient true"), slices.Index(w.said, "lenient false")
+			if fenced := slices.Index(w.said, "fenced"); err != nil || err2 != nil || stale != (on >= 0 && on < fenced && off > fenced) || !stale && on+off != -2 {
+				t.Errorf("stale %t: %v, %v: %v", stale, err, err2, w.said)
+			}
+		})
+	}
 }
 
 // A yield that comes while a takeover commits is carried out at once, and who

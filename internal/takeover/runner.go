@@ -39,6 +39,7 @@ type Replica interface {
 	Reclaim(peer PeerID)
 	DropReleased()
 	Bequeath(peer PeerID)
+	Stale() bool // entries of the kernel table have windows of a former term
 }
 
 // Record is the timeline of one takeover; times are nanoseconds of
@@ -67,7 +68,8 @@ type Config struct {
 	Fence     Fence
 	Replica   Replica
 	Committer *Committer
-	Note      func(string) // history and hooks
+	Lenient   func(on bool) // has the kernel pass TCP segments whatever their window
+	Note      func(string)  // history and hooks
 	Log       *slog.Logger
 }
 
@@ -88,6 +90,7 @@ type Runner struct {
 	peers   map[PeerID]State
 	records []Record
 	fence   bool
+	lenient bool // the runner's own
 	before  uint64
 	held    string
 	orders  uint32
@@ -168,6 +171,7 @@ func (r *Runner) carryOut(a Action) {
 	case ActFenceDown:
 		r.cfg.Fence.Down()
 	case ActSetActive:
+		r.setLenient(a.On)
 		r.cfg.Replica.SetActive(a.On)
 		r.cfg.Committer.SetActive(a.On)
 	case ActFenced:
@@ -251,6 +255,21 @@ func (r *Runner) observe(ev Event) {
 		rec.FenceDown, rec.Flows = now, r.committedSoFar()-r.before
 	}
 	r.fence = m.fenced()
+}
+
+// setLenient lasts for a term: what was passed unseen in it did not move the
+// windows on, so that no later moment is better than its end.
+func (r *Runner) setLenient(on bool) {
+	if on == r.lenient || on && !r.cfg.Replica.Stale() {
+		return
+	}
+	r.lenient = on
+	r.cfg.Lenient(on)
+	if on {
+		const note = "entries have TCP windows of a former term: windows are not judged until this one ends"
+		r.cfg.Log.Info(note)
+		r.cfg.Note(note)
+	}
 }
 
 // fenceIsUp marks the moment in the record of a takeover; the fence of a yield

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,54 @@ func (s *scene) turn(name string, there, back func(s *scene) error) {
 	if r.BulkGap.Max > 500*time.Millisecond {
 		s.t.Errorf("%s: a while later a stream stood still for %v", name, r.BulkGap.Max)
 	}
+}
+
+// The power of an Active is cut moments after it was given the role: in the
+// kernel table of the one that gave it every entry has stale windows, and its
+// fence may stand too short a time to write them all anew. Windows are not judged
+// in that term, so that no segment is INVALID and no router answers it.
+func TestStaleWindowsAtATakeover(t *testing.T) {
+	const flows = 60_000
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `fence-limit = "100ms"`)})}
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	s.watch()
+	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
+	s.connect(fast) // the last to be written
+	if err := s.AwaitCopied(t.Context(), r1, flows, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	order(t, s.Pair, r1, "switchover")
+	s.become(r2, control.RoleActive, time.Second)
+	time.Sleep(300 * time.Millisecond) // a window of the fast ones, no more: then r1 begins to write
+	before := s.status(r1).Sync.Commits.Replaced
+	at, err := r2.PowerOff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mark(at)
+	st := s.become(r1, control.RoleActive, 5*time.Second)
+	if before > flows/2 || st.Last == nil || st.Last.Committed > flows-flows/8 {
+		t.Fatalf("%d entries were written before the cut, and %+v: not the case that was to be tried", before, st.Last)
+	}
+	if got := liberal(t, r1); got != "1" {
+		t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
+	}
+	s.judge("power cut right after a switchover")
+	if err := s.Stop(r1); err != nil {
+		t.Error(err)
+	}
+	if got := liberal(t, r1); got != "0" {
+		t.Errorf("nf_conntrack_tcp_be_liberal is %s after the end", got)
+	}
+}
+
+func liberal(t *testing.T, r *netlab.Router) string {
+	t.Helper()
+	out, err := r.NS.Output(t.Context(), "sysctl", "-n", "net.netfilter.nf_conntrack_tcp_be_liberal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // Masquerade, and the WAN interface of the Active goes down: the kernel kills
