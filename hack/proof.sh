@@ -4,7 +4,8 @@
 # The long tier: hours of what `make test` does once. Leaves a record in
 # docs/measurements/ (see the README there), of failures too.
 # PROOF_ROUNDS (default 10), PROOF_FUZZTIME (default 10m), PROOF_MANY (default
-# 20 rounds with PROOF_FLOWS, a million flows) make it shorter.
+# 20 rounds with PROOF_FLOWS, a million flows), PROOF_FAULTS (default 100 of each)
+# make it shorter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +56,18 @@ compare() {
 	return $code
 }
 
+# faults strikes in each way, at each interval, beside keepalived.
+faults() {
+	local fault interval code=0
+	for interval in 1s 100ms 10ms; do
+		for fault in power link kill stop freeze; do
+			bin/tandem-lab bench failover --fault "$fault" --interval "$interval" --flows 1000 --compare -n "${PROOF_FAULTS:-100}" --save "$record/faults" || code=1
+		done
+	done
+	bin/tandem-lab bench busy --interval 10ms --for 10m --compare -n 1 --save "$record" || code=1
+	return $code
+}
+
 : >"$record/summary.txt"
 step machine machine
 step tests make test TESTFLAGS="-count=$rounds -shuffle=on -p 1 -timeout 6h"
@@ -69,5 +82,6 @@ step storm scene TestStorm -storm 10m -storm.seed "$RANDOM"
 step joined scene TestKillInJoin -join.flows 100000
 step many scene TestMany -many.rounds "${PROOF_MANY:-20}" -many.flows "${PROOF_FLOWS:-1000000}"
 step compare compare
+step faults faults
 echo "proof: the record is in $record"
 exit "$failed"

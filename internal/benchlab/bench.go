@@ -24,11 +24,19 @@ type Options struct {
 	Rate    int           // flows per second
 	Life    time.Duration // of a connection, bench sync; default 1 s
 	Advert  time.Duration // advertise-interval, default 100 ms
+	Fault   string        // of FaultNames, bench failover; default "power"
+	Freeze  time.Duration // how long fault "freeze" lasts, default 500 ms
+	For     time.Duration // how long bench busy watches; default 1 min
 
 	// How long idle daemons are watched; after the last end of life, for deaths
 	// to happen and be copied; for a daemon to tidy up before it is looked at.
 	rest, tail, settle time.Duration
 }
+
+const (
+	defaultAdvert = 100 * time.Millisecond
+	defaultFault  = "power"
+)
 
 // bench is one thing to measure.
 type bench struct {
@@ -44,7 +52,7 @@ type bench struct {
 	estimate func(o *Options) time.Duration // of one run of one system
 }
 
-var benches = []*bench{&syncBench, &commitBench, &memoryBench, &lagBench, &joinBench, &failoverBench}
+var benches = []*bench{&syncBench, &commitBench, &memoryBench, &lagBench, &joinBench, &failoverBench, &busyBench}
 
 // Names lists the benches, with a sentence each.
 func Names() (out [][2]string) {
@@ -67,7 +75,16 @@ func (b *bench) fill(o Options) (Options, error) {
 		o.Life = time.Second
 	}
 	if o.Advert == 0 {
-		o.Advert = 100 * time.Millisecond
+		o.Advert = defaultAdvert
+	}
+	if o.Fault == "" {
+		o.Fault = defaultFault
+	}
+	if o.Freeze == 0 {
+		o.Freeze = 500 * time.Millisecond
+	}
+	if o.For == 0 {
+		o.For = time.Minute
 	}
 	if o.Out == nil {
 		o.Out = io.Discard
@@ -84,8 +101,13 @@ func (b *bench) fill(o Options) (Options, error) {
 		return o, fmt.Errorf("%d flows/s: want 100 to 200000", o.Rate)
 	case o.Life < 0 || o.Life > time.Minute:
 		return o, fmt.Errorf("life of %s: want 0 to 1m", o.Life)
+	case o.Freeze < 0 || o.Freeze > time.Minute:
+		return o, fmt.Errorf("freeze of %s: want 0 to 1m", o.Freeze)
+	case o.For < 0 || o.For > 24*time.Hour:
+		return o, fmt.Errorf("watch for %s: want 0 to 24h", o.For)
 	}
-	return o, nil
+	_, err := faultOf(o.Fault)
+	return o, err
 }
 
 // Run measures. Whatever it made is gone when it returns, also when ctx ends.

@@ -18,7 +18,7 @@ import (
 // miniature is a bench of seconds: its figures mean nothing, but that it runs.
 func miniature(t *testing.T) Options {
 	return Options{Tandem: drill.BinaryForTest(t), Out: t.Output(), Runs: 1, Flows: 800, Rate: 2000, Life: 200 * time.Millisecond,
-		rest: 300 * time.Millisecond, tail: 3 * time.Second, settle: 500 * time.Millisecond}
+		For: time.Second, rest: 300 * time.Millisecond, tail: 3 * time.Second, settle: 500 * time.Millisecond}
 }
 
 // Every bench runs, beside the pair of today, gives each of its figures, and
@@ -56,6 +56,23 @@ func TestBenches(t *testing.T) {
 	}
 }
 
+// Every fault strikes, and no connection notices.
+func TestFaults(t *testing.T) {
+	for _, f := range faults[1:] { // the first is the bench's own
+		t.Run(f.name, func(t *testing.T) {
+			opts := miniature(t)
+			opts.Fault = f.name
+			r, err := Run(t.Context(), failoverName, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range r.Runs {
+				plausible(t, &r.Runs[i])
+			}
+		})
+	}
+}
+
 // plausible: what was measured was there. Flows reached the peer and left it,
 // and nobody is beyond what the lab can do.
 func plausible(t *testing.T, run *Sample) {
@@ -66,7 +83,7 @@ func plausible(t *testing.T, run *Sample) {
 	v := run.Values
 	for name, within := range map[string][2]float64{
 		"tcp_bytes": {20, 3000}, "udp_bytes": {20, 2000}, "birth_bytes": {20, 1000}, "flows_s": {0, 6000},
-		"commit_s": {1000, 2e6}, "bare_s": {1000, 2e6}, "join_s": {0.001, 20}, "lag_p50": {0.01, 1000}, "reached": {1500, 2500},
+		"commit_s": {1000, 2e6}, "bare_s": {1000, 2e6}, "join_s": {0.001, 20}, "lag_p50": {0.01, 1000}, "reached": {1500, 2500}, "silence": {0.05, 3000},
 	} {
 		if x, ok := v[name]; ok && (x < within[0] || x > within[1]) {
 			t.Errorf("%s: %s is %g, want %g to %g", run.System, name, x, within[0], within[1])

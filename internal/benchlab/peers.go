@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -157,6 +158,25 @@ func cacheSize(text, cache string) (int, error) {
 		return 0, errors.New("conntrackd's statistics have no " + cache)
 	}
 	return strconv.Atoi(f[0])
+}
+
+// daemons: keepalived was started last.
+func (p *peers) daemons(r *netlab.Router) (out []int) {
+	for _, proc := range slices.Backward(p.byRouter[r]) {
+		out = append(out, proc.Process.Pid)
+	}
+	return out
+}
+
+func (p *peers) promotions(context.Context) (n int, err error) {
+	for _, r := range p.lab.Routers() {
+		text, err := os.ReadFile(p.path(r, "roles"))
+		if err != nil {
+			return 0, fmt.Errorf("count the scripts of %s: %w", r.Name, err)
+		}
+		n += strings.Count(string(text), "primary\n")
+	}
+	return n, nil
 }
 
 func (p *peers) leave() error {

@@ -93,9 +93,10 @@ General {
 `
 
 // notifyScript does what conntrackd's manual has a primary and a backup do; the
-// last line says that it is done.
+// first line counts, the last one says that it is done.
 const notifyScript = `#!/bin/sh
 # Written by tandem-lab.
+echo "$1" >>'%[2]ss'
 c() { conntrackd -C '%[1]s' "$@"; }
 case "$1" in
 primary) c -c; c -f; c -R; c -B ;;

@@ -73,6 +73,7 @@ type Report struct {
 	Rate    int       `json:"rate"`
 	LifeMS  int64     `json:"life_ms"`
 	Advert  string    `json:"advertise_interval"`
+	Fault   string    `json:"fault,omitempty"` // of bench failover
 	Figures []Figure  `json:"figures"`
 	Runs    []Sample  `json:"runs"`
 	Summary []Summary `json:"summary"`
@@ -80,7 +81,27 @@ type Report struct {
 
 func newReport(b *bench, o *Options) *Report {
 	return &Report{Bench: b.name, About: b.about, Begun: time.Now(), Machine: machine(), Figures: b.figures,
-		Flows: o.Flows, Rate: o.Rate, LifeMS: o.Life.Milliseconds(), Advert: o.Advert.String()}
+		Flows: o.Flows, Rate: o.Rate, LifeMS: o.Life.Milliseconds(), Advert: o.Advert.String(), Fault: b.faultOf(o)}
+}
+
+// faultOf names the fault, where one strikes.
+func (b *bench) faultOf(o *Options) string {
+	if b.name != failoverName {
+		return ""
+	}
+	return o.Fault
+}
+
+// file is what the report is saved as; what is not the default is part of it.
+func (r *Report) file() string {
+	name := r.Bench
+	if r.Fault != "" && r.Fault != defaultFault {
+		name += "-" + r.Fault
+	}
+	if r.Advert != "" && r.Advert != defaultAdvert.String() {
+		name += "-" + r.Advert
+	}
+	return name
 }
 
 func machine() (m Machine) {
@@ -212,9 +233,17 @@ func number(v float64) string {
 	}
 }
 
+// title is what was measured.
+func (r *Report) title() string {
+	if f, err := faultOf(r.Fault); err == nil {
+		return r.About + ": " + f.about
+	}
+	return r.About
+}
+
 // Text prints the summary for people.
 func (r *Report) Text(w io.Writer) {
-	fmt.Fprintf(w, "\n%s\n%s, %d CPUs, Linux %s, load at start %s\n%d flows, %d/s, life %d ms, adverts each %s, %d runs\n\n", r.About,
+	fmt.Fprintf(w, "\n%s\n%s, %d CPUs, Linux %s, load at start %s\n%d flows, %d/s, life %d ms, adverts each %s, %d runs\n\n", r.title(),
 		r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Load, r.Flows, r.Rate, r.LifeMS, r.Advert, len(r.Runs))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "figure\tsystem\tmedian\tfrom\tto\tunit\ttimes tandem's\taim")

@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Save writes the report as BENCH.json and a picture of it as BENCH.svg.
+// Save writes the report as BENCH.json and a picture of it as BENCH.svg; fault and
+// interval are part of the name where they are not the default.
 func (r *Report) Save(dir string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -18,7 +19,7 @@ func (r *Report) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make directory for the report: %w", err)
 	}
-	for name, content := range map[string][]byte{r.Bench + ".json": append(text, '\n'), r.Bench + ".svg": r.picture()} {
+	for name, content := range map[string][]byte{r.file() + ".json": append(text, '\n'), r.file() + ".svg": r.picture()} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return fmt.Errorf("write report: %w", err)
 		}

@@ -30,7 +30,7 @@ func (r *Report) picture() []byte {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", svgWidth, y+20)
 	fmt.Fprintf(&out, `<rect width="100%%" height="100%%" fill="white"/>`+"\n")
-	fmt.Fprintf(&out, `<text x="10" y="20" font-size="14">bench %s: %s</text>`+"\n", r.Bench, html.EscapeString(r.About))
+	fmt.Fprintf(&out, `<text x="10" y="20" font-size="14">bench %s: %s</text>`+"\n", r.Bench, html.EscapeString(r.title()))
 	out.Write(b.Bytes())
 	fmt.Fprintf(&out, `<text x="10" y="%d" fill="#666">%s, %d CPUs, Linux %s, %s. Bars: medians; black: least to most; red: the aim.</text>`+"\n</svg>\n", y+10,
 		html.EscapeString(r.Machine.CPU), r.Machine.CPUs, html.EscapeString(r.Machine.Kernel), r.Begun.UTC().Format("2006-01-02"))

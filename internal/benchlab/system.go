@@ -25,6 +25,11 @@ type system interface {
 	held(ctx context.Context) (int, error)
 	// program is the process that keeps flows; "" if there is none.
 	program() string
+	// daemons are the processes that somebody started on a router, the one that
+	// elects first.
+	daemons(r *netlab.Router) []int
+	// promotions counts how often a router became Active, both together.
+	promotions(ctx context.Context) (int, error)
 	// leave ends what runs on r2 and empties its kernel table; join starts it again.
 	leave() error
 	join(ctx context.Context) error
@@ -36,13 +41,15 @@ type system interface {
 // alone costs.
 type nobody struct{ *stand }
 
-func (n *nobody) name() string                      { return "nobody" }
-func (n *nobody) program() string                   { return "" }
-func (n *nobody) held(context.Context) (int, error) { return 0, nil }
-func (n *nobody) start(context.Context) error       { return n.lab.R1.HoldVIPs() }
-func (n *nobody) leave() error                      { return nil }
-func (n *nobody) join(context.Context) error        { return nil }
-func (n *nobody) stop() error                       { return n.lab.R1.DropVIPs() }
+func (n *nobody) name() string                            { return "nobody" }
+func (n *nobody) program() string                         { return "" }
+func (n *nobody) held(context.Context) (int, error)       { return 0, nil }
+func (n *nobody) start(context.Context) error             { return n.lab.R1.HoldVIPs() }
+func (n *nobody) daemons(*netlab.Router) []int            { return nil }
+func (n *nobody) promotions(context.Context) (int, error) { return 0, nil }
+func (n *nobody) leave() error                            { return nil }
+func (n *nobody) join(context.Context) error              { return nil }
+func (n *nobody) stop() error                             { return n.lab.R1.DropVIPs() }
 
 // tandem is a daemon on each router.
 type tandem struct {
@@ -97,6 +104,21 @@ func (t *tandem) peer(ctx context.Context, r *netlab.Router) (p control.SyncPeer
 		return p, fmt.Errorf("ask tandem on %s: it has no peer", r.Name)
 	}
 	return s.Peers[0], nil
+}
+
+func (t *tandem) daemons(r *netlab.Router) []int {
+	return []int{t.pair.Process(r).Process.Pid}
+}
+
+func (t *tandem) promotions(ctx context.Context) (n int, err error) {
+	for _, r := range t.lab.Routers() {
+		s, err := t.pair.Client(r).Status(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("ask tandem on %s: %w", r.Name, err)
+		}
+		n += int(s.Groups[0].Counters.BecomeActive)
+	}
+	return n, nil
 }
 
 func (t *tandem) leave() error { return errors.Join(t.end(t.lab.R2), t.flush(t.lab.R2)) }
