@@ -40,7 +40,8 @@ type Instance struct {
 	outrank bool  // the Active that is heard is lower, preemption is wanted
 	fault   bool
 
-	activeInterval int64 // Active_Adver_Interval, adopted from the wire
+	activeInterval int64      // Active_Adver_Interval, adopted from the wire
+	followed       netip.Addr // whose advert armed Active_Down_Timer last
 	peer           netip.Addr
 	peerPriority   uint8
 	peerSum        Checksum // what the peer's checksums cover
@@ -85,7 +86,7 @@ func (in *Instance) startup(now int64) {
 func (in *Instance) reset() {
 	in.adver, in.down, in.delay, in.expired = 0, 0, 0, 0
 	in.waited, in.rearmed, in.zero, in.outrank = false, false, false, false
-	in.peer, in.peerPriority, in.heard = netip.Addr{}, 0, 0
+	in.followed, in.peer, in.peerPriority, in.heard = netip.Addr{}, netip.Addr{}, 0, 0
 	in.rivals, in.rivalUntil, in.replied = 0, 0, 0
 }
 
@@ -123,8 +124,13 @@ func (in *Instance) adopt(a *Advert, at int64) {
 		in.count.IntervalChanges++
 	}
 	in.down = at + in.activeDown()
+	in.followed = in.peer
 	in.expired, in.rearmed, in.zero = 0, false, false
 }
+
+// isStranger says whether a router that we outrank, and that spoke just now, is
+// not the one that was followed so far.
+func (in *Instance) isStranger() bool { return in.followed.IsValid() && in.peer != in.followed }
 
 // heardInBackup is section 6.4.2, advert received.
 func (in *Instance) heardInBackup(a *Advert, at int64, allowed bool) {

@@ -266,6 +266,25 @@ func TestStateTable(t *testing.T) {
 		s.hear(t, 0, 101, highAddr, I, start+120*ms, start+120*ms)
 		want(t, s, Backup, "would-preempt false")
 	})
+	t.Run("Backup/lower, preempt not allowed, of a stranger", func(t *testing.T) {
+		for _, vouched := range []bool{false, true} {
+			s := NewSet([]Config{router(100)}, true)
+			s.Start(start)
+			s.hear(t, 0, 200, highAddr, I, start+10*ms, start+10*ms)
+			s.Actions()
+			if vouched {
+				s.Vouched(start + 100*ms)
+			}
+			s.hear(t, 0, 99, lowAddr, I, start+110*ms, start+110*ms)
+			armed := start + 10*ms
+			if vouched { // the higher one may have handed over to it
+				armed = start + 110*ms
+			}
+			wantDeadline(t, s, armed+down(100, I))
+			s.hear(t, 0, 200, highAddr, I, start+200*ms, start+200*ms)
+			wantDeadline(t, s, start+200*ms+down(100, I))
+		}
+	})
 	t.Run("Backup/owner preempts always", func(t *testing.T) {
 		s := NewSet([]Config{router(255, noPreempt, delayed(second))}, true)
 		s.Start(start)

@@ -38,6 +38,11 @@ func (p *secondPath) fresh(s *Set, now int64) bool {
 	return p.path != SecondPathOff && p.vouched != 0 && now-p.vouched <= interval
 }
 
+// vouches: some Active said lately, elsewhere than by adverts, that it sends them.
+func (p *secondPath) vouches(in *Instance, at int64) bool {
+	return p.vouched != 0 && at-p.vouched <= in.activeInterval
+}
+
 // waits is asked when every member has timed out. It tells a doubt once per
 // silence, and with hold gives that one more interval. A lower Active that is
 // heard and being preempted is no silence.

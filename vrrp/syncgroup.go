@@ -221,7 +221,10 @@ func (s *Set) Receive(i int, pdu []byte, m Meta, at, now int64) Drop {
 	switch s.state {
 	case Backup:
 		s.second.end(s)
-		in.heardInBackup(&a, at, s.allowed)
+		// Without permission a lower Active is followed all the same. Not so one
+		// that comes while another is followed: after that one's silence it would
+		// keep the role from us for ever. A hand-over between others is vouched for.
+		in.heardInBackup(&a, at, s.allowed || in.isStranger() && !s.second.vouches(in, at))
 		s.settle(now)
 	case Active:
 		s.receiveActive(i, &a, m.Src, at, now)

@@ -50,7 +50,7 @@ func TestFlood(t *testing.T) {
 	}
 	calm := s.lateness(r1, 2*time.Second)
 	before := [2]control.Status{s.status(r1), s.status(r2)}
-	f := startFlood(t, s.Lab, wires)
+	f := startFlood(t, s.Lab, floodRate, map[string][][]byte{"sync.r1": wires[r2].hostile(wires[r1]), "sync.r2": wires[r1].hostile(wires[r2])})
 	storm := s.lateness(r1, 2*time.Second)
 	t.Logf("adverts of r1 late: at rest p50 %d, p99 %d, max %d us; in the flood p50 %d, p99 %d, max %d us",
 		calm[0], calm[1], calm[2], storm[0], storm[1], storm[2])

@@ -91,6 +91,7 @@ func fragmented(frame []byte) []byte {
 // flood sends frames to both routers, out of the switch's ports, until stopped.
 type flood struct {
 	begun   time.Time
+	perSec  int // frames to all together
 	sent    atomic.Uint64
 	ending  atomic.Bool
 	stopped chan struct{}
@@ -106,13 +107,14 @@ type mmsghdr struct {
 // does not interrupt it.
 const floodBatch = 16
 
-func startFlood(t *testing.T, l *netlab.Lab, wires map[*netlab.Router]*tapped) *flood {
+// startFlood sends frames out of switch ports, by their names.
+func startFlood(t *testing.T, l *netlab.Lab, perSec int, frames map[string][][]byte) *flood {
 	t.Helper()
-	f := &flood{begun: time.Now(), stopped: make(chan struct{})}
+	f := &flood{begun: time.Now(), perSec: perSec, stopped: make(chan struct{})}
 	var fds []int
 	var batches [][]mmsghdr
-	for _, r := range l.Routers() {
-		fd, err := l.Switch.PacketSocket("sync."+r.Name, nil)
+	for port, all := range frames {
+		fd, err := l.Switch.PacketSocket(port, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +123,7 @@ func startFlood(t *testing.T, l *netlab.Lab, wires map[*netlab.Router]*tapped) *
 			t.Fatal(err)
 		}
 		fds = append(fds, fd)
-		batches = append(batches, headers(wires[l.Other(r)].hostile(wires[r])))
+		batches = append(batches, headers(all))
 	}
 	go f.run(fds, batches)
 	t.Cleanup(f.stop)
@@ -152,7 +154,7 @@ func (f *flood) run(fds []int, batches [][]mmsghdr) {
 				f.sent.Add(uint64(n))
 			}
 		}
-		due := f.begun.Add(time.Duration(at*len(fds)) * time.Second / floodRate)
+		due := f.begun.Add(time.Duration(at*len(fds)) * time.Second / time.Duration(f.perSec))
 		if ahead := time.Until(due); ahead > 100*time.Microsecond {
 			time.Sleep(ahead)
 		}
