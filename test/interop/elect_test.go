@@ -49,6 +49,9 @@ func elect(t *testing.T, l *lab, w *wire, o other) {
 	if g.ActiveAddress != w.peer || g.ActivePriority != 200 || g.ActiveMS != float64(w.interval.Milliseconds()) {
 		t.Errorf("tandem sees %s, priority %d, each %v ms; want %s, 200, %v", g.ActiveAddress, g.ActivePriority, g.ActiveMS, w.peer, w.interval)
 	}
+	if g.Checksum != "" && g.ChecksumHeard != "pseudo-header" {
+		t.Errorf("tandem heard a checksum %q", g.ChecksumHeard)
+	}
 	never(t, w.down(100)+w.interval, "tandem leaves Backup while the Active speaks", func() bool { return !n.is(control.RoleBackup) })
 
 	if !w.short { // the Active falls silent, and comes back
