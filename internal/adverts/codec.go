@@ -194,6 +194,7 @@ type group struct {
 	PreemptDelay int64 // ns
 	Source       netip.Addr
 	Addresses    []address
+	Wire         transport
 }
 
 // address is one virtual address and the interface that carries it.
@@ -214,7 +215,7 @@ func (g *group) append(b []byte) []byte {
 		b = append(b, byte(a.Prefix.Bits()))
 		b = appendString(b, a.Interface)
 	}
-	return b
+	return g.Wire.append(b)
 }
 
 func (g *group) parse(b []byte) error {
@@ -232,6 +233,7 @@ func (g *group) parse(b []byte) error {
 		r.bad = r.bad || !p.IsValid()
 		n.Addresses = append(n.Addresses, address{Prefix: p, Interface: r.string()})
 	}
+	n.Wire.parse(&r)
 	if r.bad || len(r.b) != 0 {
 		return fmt.Errorf("%w: group", errMessage)
 	}

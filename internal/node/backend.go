@@ -132,6 +132,7 @@ func configuredGroup(g config.Group) control.VRRPGroup {
 	for _, a := range g.Addresses {
 		v.Addresses = append(v.Addresses, a.Prefix.String())
 	}
+	v.VRRPWire = configuredWire(&g)
 	return v
 }
 
@@ -149,6 +150,9 @@ func fillGroup(v *control.VRRPGroup, s adverts.GroupStatus) {
 		interval = v.AdvertMS
 	}
 	v.ActiveDownMS = interval * (3 + float64(256-int(s.Priority))/256)
+	if v.Checksum != "" {
+		v.ChecksumSent, v.ChecksumHeard = checksums[s.Checksum], checksums[s.PeerChecksum]
+	}
 	v.Counters = vrrpCounters(s.Counters)
 }
 

@@ -8,5 +8,6 @@
 //	rtnl.go    rtnetlink messages <-> values
 //	conn.go    addresses in, refreshed, out; Cleanup
 //	watch.go   links and addresses as the kernel reports them
+//	local.go   the link-local address that IPv6 adverts are sent from
 //	garp.go    gratuitous ARP
 package vip

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch is a subscription to links and IPv4 addresses. Its socket is not
+// Watch is a subscription to links and addresses. Its socket is not
 // blocking: wait with FD, then call Read.
 type Watch struct {
 	fd  int
@@ -27,7 +27,7 @@ func OpenWatch() (*Watch, error) {
 	// A burst of a thousand interfaces must not overrun us; if it does, Read
 	// says lost and the state is read again.
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20)
-	sa := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR}
+	sa := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}
 	if err := unix.Bind(fd, sa); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("subscribe to links and addresses: %w", err)
