@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package vrrp is RFC 9568 (VRRPv3): the codec of its adverts and the machine
-// that decides who is Active. It owns the states, the timers and the receive
-// checks in the order of RFC 9568 section 7.1; it never opens a socket, reads
-// a clock, starts a goroutine or knows why its caller wants a role.
+// Package vrrp is RFC 9568 (VRRPv3) and RFC 3768 (VRRPv2): the codec of their
+// adverts and the machine that decides who is Active. It owns the states, the
+// timers and the receive checks in the order of RFC 9568 section 7.1; it never
+// opens a socket, reads a clock, starts a goroutine or knows why its caller
+// wants a role.
 //
 // Time is an argument everywhere: nanoseconds of CLOCK_MONOTONIC, named now
 // (or at, when a kernel stamped it).

@@ -14,14 +14,16 @@ const (
 
 // Config is one virtual router's configuration.
 type Config struct {
-	Version      uint8 // 3
+	Version      uint8 // 2 (RFC 3768, IPv4 alone) or 3
 	VRID         uint8 // 1-255
 	Priority     uint8 // 1-255, 255: owner of the addresses
 	Preempt      bool  // Preempt_Mode; the owner preempts always
-	Interval     int64 // Advertisement_Interval in ns, 10 ms - 40.95 s
+	Interval     int64 // Advertisement_Interval in ns, 10 ms - 40.95 s; v2: 1 - 255 whole seconds
 	PreemptDelay int64 // ns between the first lower advert and preemption
 	Checksum     Checksum
-	Addresses    []byte // the advertised list as on the wire
+	AuthType     uint8          // v2: AuthNone, AuthText
+	Auth         [authSize]byte // v2: the password, padded with zeroes
+	Addresses    []byte         // the advertised list as on the wire
 }
 
 // Instance is one virtual router, RFC 9568 section 6: its timers and what it
@@ -241,6 +243,8 @@ func (c *Counters) drop(d Drop) {
 		c.PacketLengthErrors++
 	case DropAuth:
 		c.AuthTypeErrors++
+	case DropSecret:
+		c.AuthFailures++
 	case DropZero, DropDiffers:
 		c.AdvIntervalErrors++
 	case DropLocal:

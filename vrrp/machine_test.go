@@ -20,6 +20,11 @@ var (
 	lowAddr  = netip.MustParseAddr("10.0.0.4")
 	highAddr = netip.MustParseAddr("10.0.0.6")
 	vip4     = []byte{10, 0, 0, 100}
+
+	selfAddr6 = netip.MustParseAddr("fe80::5")
+	lowAddr6  = netip.MustParseAddr("fe80::4")
+	highAddr6 = netip.MustParseAddr("fe80::6")
+	vip6      = netip.MustParseAddr("fe80::100").AsSlice()
 )
 
 func router(priority uint8, change ...func(*Config)) Config {
@@ -33,6 +38,8 @@ func router(priority uint8, change ...func(*Config)) Config {
 func noPreempt(c *Config)                { c.Preempt = false }
 func delayed(d int64) func(*Config)      { return func(c *Config) { c.PreemptDelay = d } }
 func every(interval int64) func(*Config) { return func(c *Config) { c.Interval = interval } }
+func v2(c *Config)                       { c.Version, c.Interval = 2, second }
+func v6(c *Config)                       { c.Addresses = vip6 }
 
 // words renders actions for comparison.
 func words(actions []Action) (out []string) {
@@ -71,7 +78,11 @@ func (s *Set) hear(t *testing.T, i int, priority uint8, src netip.Addr, interval
 	t.Helper()
 	c := s.members[i].cfg
 	a := Advert{Version: c.Version, VRID: c.VRID, Priority: priority, Interval: interval, Addresses: c.Addresses}
+	a.AuthType, a.Auth = c.AuthType, c.Auth
 	m := Meta{Src: src, Dst: Group4, TTL: TTL}
+	if src.Is6() {
+		m.Dst = Group6
+	}
 	if d := s.Receive(i, a.Append(nil, ChecksumAuto, m), m, at, now); d != DropNone {
 		t.Fatalf("advert dropped: %d", d)
 	}
@@ -95,6 +106,9 @@ func down(priority uint8, interval int64) int64 {
 func backup(t *testing.T, c Config) *Set {
 	s := NewSet([]Config{c}, false)
 	s.SetSource(0, selfAddr)
+	if len(c.Addresses) == 16 {
+		s.SetSource(0, selfAddr6)
+	}
 	s.Start(start)
 	if s.State() != Backup {
 		t.Fatalf("state %v, want Backup", s.State())
@@ -147,6 +161,15 @@ func TestTimers(t *testing.T) {
 // The state table of RFC 9568 section 6.4, each row with what must not make
 // it happen. Own priority is 100, interval 100 ms unless a row says so.
 func TestStateTable(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { stateTable(t, router, lowAddr, highAddr) })
+	t.Run("IPv6", func(t *testing.T) {
+		stateTable(t, func(priority uint8, change ...func(*Config)) Config {
+			return router(priority, append(change, v6)...)
+		}, lowAddr6, highAddr6)
+	})
+}
+
+func stateTable(t *testing.T, router func(uint8, ...func(*Config)) Config, lowAddr, highAddr netip.Addr) {
 	I := 100 * ms
 	t.Run("Initialize/startup, owner", func(t *testing.T) {
 		s := NewSet([]Config{router(255)}, false)
@@ -348,11 +371,6 @@ func TestStateTable(t *testing.T) {
 		s.Actions()
 		s.Tick(now+91*ms+4*I, true)
 		want(t, s, Active, "send 100", "conflict 0 false")
-	})
-	t.Run("Active/lower, v2", func(t *testing.T) {
-		s, now := active(t, router(100, every(second), func(c *Config) { c.Version = 2 }))
-		s.hear(t, 0, 99, highAddr, second, now+ms, now+ms)
-		want(t, s, Active)
 	})
 	t.Run("Active/handed over", func(t *testing.T) {
 		s, now := active(t, router(100))

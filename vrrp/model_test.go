@@ -25,12 +25,14 @@ type world struct {
 	delay   int64 // at most
 	oneWay  map[[3]int]bool
 	stuck   int // steps without progress of time
+
+	interval int64
 }
 
 type node struct {
 	*Set
-	addr   netip.Addr
-	frozen int64 // until, 0 not
+	addr   [2]netip.Addr // by segment
+	frozen int64         // until, 0 not
 	queue  []packet
 	active bool // addresses are in, as its actions said
 	moves  int  // changes of state
@@ -48,6 +50,7 @@ func newWorld(t *rapid.T) *world {
 	n := rapid.IntRange(2, 5).Draw(t, "routers")
 	preempt := rapid.Bool().Draw(t, "preempt")
 	gated := rapid.Bool().Draw(t, "gated")
+	kinds := w.kinds(t, segments)
 	for i := range n {
 		priority := uint8(rapid.IntRange(1, 254).Draw(t, "priority"))
 		if rapid.IntRange(0, 2).Draw(t, "equal") == 0 {
@@ -55,13 +58,22 @@ func newWorld(t *rapid.T) *world {
 		}
 		c := router(priority, func(c *Config) { c.Preempt = preempt })
 		if rapid.IntRange(0, 3).Draw(t, "delayed") == 0 {
-			c.PreemptDelay = second
+			c.PreemptDelay = 10 * w.interval
 		}
-		members := []Config{c, c}[:segments]
-		r := &node{Set: NewSet(members, gated && i%2 == 0), addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}
+		c.Checksum = Checksum(rapid.IntRange(0, 2).Draw(t, "checksum"))
+		var members []Config
+		r := &node{}
+		for m, kind := range kinds {
+			kind(&c)
+			members = append(members, c)
+			if r.addr[m] = netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}); len(c.Addresses) == 16 {
+				r.addr[m] = netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(i + 1)})
+			}
+		}
+		r.Set = NewSet(members, gated && i%2 == 0)
 		w.routers = append(w.routers, r)
 		for m := range members {
-			r.SetSource(m, r.addr)
+			r.SetSource(m, r.addr[m])
 		}
 	}
 	for i := range w.routers {
@@ -69,6 +81,38 @@ func newWorld(t *rapid.T) *world {
 		w.act(i)
 	}
 	return w
+}
+
+// kinds draws what each segment's virtual router is: version 2 with or
+// without a password, version 3 over IPv4 or IPv6; the same on every router.
+func (w *world) kinds(t *rapid.T, segments int) (out []func(*Config)) {
+	version := rapid.IntRange(2, 3).Draw(t, "version")
+	w.interval = 100 * ms
+	if version == 2 {
+		w.interval = second
+	}
+	for range segments {
+		six, text := version == 3 && rapid.Bool().Draw(t, "IPv6"), version == 2 && rapid.Bool().Draw(t, "password")
+		out = append(out, func(c *Config) {
+			c.Version, c.Interval, c.Addresses, c.AuthType, c.Auth = uint8(version), w.interval, vip4, AuthNone, [8]byte{}
+			if six {
+				c.Addresses = vip6
+			}
+			if text {
+				c.AuthType, c.Auth = AuthText, ones
+			}
+		})
+	}
+	return out
+}
+
+// meta is what the IP header of an advert of router i says.
+func (w *world) meta(segment, i int) Meta {
+	m := Meta{Src: w.routers[i].addr[segment], Dst: Group4, TTL: TTL}
+	if m.Src.Is6() {
+		m.Dst = Group6
+	}
+	return m
 }
 
 // act carries out what router i asked for.
@@ -104,7 +148,7 @@ func (w *world) send(i int, a Action) {
 	}
 	var adv Advert
 	sum := r.Advert(a.Member, a.Priority, &adv)
-	pdu := adv.Append(nil, sum, Meta{Src: r.addr, Dst: Group4, TTL: TTL})
+	pdu := adv.Append(nil, sum, w.meta(a.Member, i))
 	for to := range w.routers {
 		if to == i || w.oneWay[[3]int{a.Member, i, to}] || w.rng.Float64() < w.loss {
 			continue
@@ -175,8 +219,7 @@ func (w *world) wake(i int) {
 	r.frozen = 0
 	r.Wake(w.now)
 	for _, p := range r.queue {
-		m := Meta{Src: w.routers[p.from].addr, Dst: Group4, TTL: TTL}
-		if d := r.Receive(p.segment, p.pdu, m, p.at, w.now); d != DropNone {
+		if d := r.Receive(p.segment, p.pdu, w.meta(p.segment, p.from), p.at, w.now); d != DropNone {
 			w.t.Fatalf("an honest advert was dropped: %d", d)
 		}
 		w.act(i)
@@ -198,7 +241,7 @@ func (w *world) harm() {
 	case 2:
 		r.SetFault(w.rng.IntN(len(r.members)), w.rng.IntN(2) == 0, w.now)
 	case 3:
-		r.frozen = w.now + w.rng.Int64N(2*second)
+		r.frozen = w.now + w.rng.Int64N(20*w.interval)
 	case 4:
 		w.oneWay[[3]int{w.rng.IntN(len(r.members)), i, w.rng.IntN(len(w.routers))}] = w.rng.IntN(2) == 0
 	case 5:
@@ -239,20 +282,20 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		w.loss = rapid.Float64Range(0, 0.6).Draw(t, "loss")
-		w.delay = rapid.Int64Range(0, 300*ms).Draw(t, "delay")
+		w.delay = rapid.Int64Range(0, 3*w.interval).Draw(t, "delay")
 		for range rapid.IntRange(0, 30).Draw(t, "harms") {
-			for end := w.now + w.rng.Int64N(second); w.step(end); {
+			for end := w.now + w.rng.Int64N(10*w.interval); w.step(end); {
 			}
 			w.harm()
 		}
 		w.heal()
-		for end := w.now + 10*second; w.step(end); {
+		for end := w.now + 100*w.interval; w.step(end); {
 		}
 		moves := 0
 		for _, r := range w.routers {
 			moves += r.moves
 		}
-		for end := w.now + 20*second; ; {
+		for end := w.now + 200*w.interval; ; {
 			if n, who := w.actives(); n != 1 {
 				t.Fatalf("%d Actives at rest:%s", n, who)
 			}
@@ -275,7 +318,7 @@ func TestModelPartedSegment(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		w.delay = ms
-		for end := w.now + 10*second; w.step(end); {
+		for end := w.now + 100*w.interval; w.step(end); {
 		}
 		for i := range w.routers {
 			for j := range w.routers {
@@ -286,7 +329,7 @@ func TestModelPartedSegment(t *testing.T) {
 		for _, r := range w.routers {
 			before += r.moves
 		}
-		for end := w.now + 60*second; w.step(end); {
+		for end := w.now + 600*w.interval; w.step(end); {
 		}
 		after := 0
 		for _, r := range w.routers {

@@ -18,6 +18,13 @@ const (
 	authSize      = 8 // v2: authentication data, always there
 )
 
+// Authentication types of version 2. RFC 3768 keeps none; the text of RFC 2338
+// section 5.3.6 is what routers still have.
+const (
+	AuthNone uint8 = iota
+	AuthText
+)
+
 // Groups are the multicast destinations, RFC 9568 sections 5.1.1.2 and 5.1.2.2.
 var (
 	Group4 = netip.AddrFrom4([4]byte{224, 0, 0, 18})
@@ -57,15 +64,18 @@ type Advert struct {
 	Interval int64    // ns; on the wire centiseconds (v3, 1-4095) or seconds (v2)
 	Checksum Checksum // what the checksum of a received advert covered
 
-	Addresses []byte // as on the wire, 4 or 16 bytes each
-	Auth      [8]byte
+	Addresses []byte         // as on the wire, 4 or 16 bytes each
+	Auth      [authSize]byte // v2: the password, padded with zeroes
 }
 
 // Meta is what the IP header said of an advert.
 type Meta struct {
 	Src, Dst netip.Addr
 	TTL      uint8
+	MinTTL   uint8 // the least that passes: 0 is 255, what both RFCs want; less only for a peer by unicast
 }
+
+func (m *Meta) fresh() bool { return m.TTL == TTL || (m.MinTTL != 0 && m.TTL >= m.MinTTL) }
 
 // Drop says which receive check an advert failed, in the order of the checks.
 type Drop uint8
@@ -82,7 +92,8 @@ const (
 	DropTTL     // TTL or hop limit
 	DropCount   // address count 0
 	DropLength  // neither exact nor padded to Ethernet's minimum
-	DropAuth    // v2: authentication type other than none
+	DropAuth    // v2: authentication type other than the group's
+	DropSecret  // v2: another password
 	DropZero    // interval 0
 	DropDiffers // v2: interval other than ours
 	DropLocal   // IPv6: first address not link-local
@@ -103,12 +114,12 @@ func Peek(pdu []byte) (vrid uint8, d Drop) {
 	return pdu[1], DropNone
 }
 
-// Decode makes the checks from the version on, for a group of the given
-// version, and reads the advert into a, whose Addresses then point into pdu.
-// The caller has been through Peek. Nothing is assigned when it drops.
-func Decode(pdu []byte, m Meta, version uint8, a *Advert) Drop {
+// Decode makes the checks from the version on, for the virtual router c, and
+// reads the advert into a, whose Addresses then point into pdu. The caller has
+// been through Peek. Nothing is assigned when it drops.
+func Decode(pdu []byte, m Meta, c *Config, a *Advert) Drop {
 	v6 := m.Src.Is6()
-	if pdu[0]>>4 != version || (version == 2 && v6) {
+	if pdu[0]>>4 != c.Version || (c.Version == 2 && v6) {
 		return DropGroup
 	}
 	size := messageSize(pdu[0]>>4, pdu[3], v6)
@@ -116,30 +127,36 @@ func Decode(pdu []byte, m Meta, version uint8, a *Advert) Drop {
 	switch {
 	case !ok:
 		return DropSum
-	case m.TTL != TTL:
+	case !m.fresh():
 		return DropTTL
 	case pdu[3] == 0:
 		return DropCount
 	case !lengthFits(len(pdu), size, v6):
 		return DropLength
 	}
-	n := Advert{Version: version, VRID: pdu[1], Priority: pdu[2], Checksum: sum}
-	if version == 2 {
-		return decodeV2(pdu[:size], n, a)
+	n := Advert{Version: c.Version, VRID: pdu[1], Priority: pdu[2], Checksum: sum}
+	if c.Version == 2 {
+		return decodeV2(pdu[:size], n, c, a)
 	}
 	return decodeV3(pdu[:size], n, v6, a)
 }
 
-func decodeV2(pdu []byte, n Advert, a *Advert) Drop {
-	if n.AuthType = pdu[4]; n.AuthType != 0 {
-		return DropAuth
-	}
-	if pdu[5] == 0 {
-		return DropZero
-	}
-	n.Interval = int64(pdu[5]) * second
+// decodeV2: without authentication the data mean nothing (RFC 3768 section
+// 5.3.10); another interval than ours ends the advert here (section 7.1).
+func decodeV2(pdu []byte, n Advert, c *Config, a *Advert) Drop {
+	n.AuthType, n.Interval = pdu[4], int64(pdu[5])*second
 	n.Addresses = pdu[headerSize : len(pdu)-authSize]
 	n.Auth = [authSize]byte(pdu[len(pdu)-authSize:])
+	switch {
+	case n.AuthType != c.AuthType:
+		return DropAuth
+	case n.AuthType == AuthText && n.Auth != c.Auth:
+		return DropSecret
+	case n.Interval == 0:
+		return DropZero
+	case n.Interval != c.Interval:
+		return DropDiffers
+	}
 	*a = n
 	return DropNone
 }

@@ -81,7 +81,9 @@ type Counters struct {
 
 	SentAdvertisements uint64 `json:"sentAdvertisements"`
 	CountErrors        uint64 `json:"countErrors"`     // address count 0
-	AuthTypeErrors     uint64 `json:"authTypeErrors"`  // v2: another authentication
+	AuthTypeErrors     uint64 `json:"authTypeErrors"`  // v2: another type of authentication
+	AuthFailures       uint64 `json:"authFailures"`    // v2: another password
+	PeerErrors         uint64 `json:"peerErrors"`      // unicast: not from a configured peer, or by multicast; multicast: to this router alone
 	LinkLocalErrors    uint64 `json:"linkLocalErrors"` // IPv6: first address not link-local
 	IntervalChanges    uint64 `json:"intervalChanges"` // v3: the Active's interval was adopted
 	Conflicts          uint64 `json:"conflicts"`       // adverts of another Active that we outrank

@@ -204,16 +204,16 @@ func (s *Set) startListening(now int64) {
 	}
 }
 
+// RefusePeer counts an advert for member i that came by a way, or from a sender,
+// that its caller does not allow.
+func (s *Set) RefusePeer(i int) { s.members[i].count.PeerErrors++ }
+
 // Receive takes an advert for member i that passed Peek. at is when the
 // kernel saw it. The result says which check it failed.
 func (s *Set) Receive(i int, pdu []byte, m Meta, at, now int64) Drop {
 	in := &s.members[i]
 	var a Advert
-	d := Decode(pdu, m, in.cfg.Version, &a)
-	if d == DropNone && in.cfg.Version == 2 && a.Interval != in.cfg.Interval {
-		d = DropDiffers
-	}
-	if d != DropNone {
+	if d := Decode(pdu, m, &in.cfg, &a); d != DropNone {
 		in.count.drop(d)
 		return d
 	}
@@ -252,14 +252,12 @@ func (s *Set) receiveActive(i int, a *Advert, src netip.Addr, at, now int64) {
 }
 
 // answerRival sends an advert at once (section 6.4.3; the timer stays), but
-// not more than four per interval: a flood must not make us one. One losing
-// advert may have crossed ours on the wire, two are a conflict.
+// not more than four per interval: a flood must not make us one. Version 2
+// discards the losing advert (RFC 3768 section 6.4.3). One losing advert may
+// have crossed ours on the wire, two are a conflict.
 func (s *Set) answerRival(i int, src netip.Addr, now int64) {
 	in := &s.members[i]
-	if in.cfg.Version == 2 {
-		return
-	}
-	if in.replied == 0 || now-in.replied >= in.cfg.Interval/4 {
+	if in.cfg.Version == 3 && (in.replied == 0 || now-in.replied >= in.cfg.Interval/4) {
 		in.replied = now
 		s.send(i, in.cfg.Priority, 0, now)
 	}

@@ -121,7 +121,7 @@ func TestPacketIsWhatTheReceiverReads(t *testing.T) {
 		t.Fatalf("packet %x: %+v", p, m)
 	}
 	var got vrrp.Advert
-	if d := vrrp.Decode(pdu, m, 3, &got); d != vrrp.DropNone || got.Priority != 200 {
+	if d := vrrp.Decode(pdu, m, &vrrp.Config{Version: 3}, &got); d != vrrp.DropNone || got.Priority != 200 {
 		t.Errorf("decode: %d %+v", d, got)
 	}
 	for _, bad := range [][]byte{nil, p[:19], p[:len(p)-1], append([]byte{0x44}, p[1:]...), append([]byte{0x65}, p[1:]...)} {

@@ -20,11 +20,6 @@ func checkVRRP(root *table, v *VRRP, external bool) {
 	}
 	checkVRIDs(root, v.Groups)
 	checkAddresses(root, v.Groups)
-	for _, g := range v.Groups {
-		if g.HelloSource.IsValid() && g.HelloSource.Is6() {
-			root.d.fault(groupKey(g, "hello-source-address"), "%q: must be of the family of the group's addresses, IPv4", g.HelloSource)
-		}
-	}
 	member := make(map[string]string) // group -> its sync group
 	for _, s := range v.SyncGroups {
 		checkMembers(root, v, s, member)
@@ -52,13 +47,14 @@ func checkVRIDs(root *table, groups []Group) {
 	type id struct {
 		iface string
 		vrid  uint8
+		v6    bool
 	}
 	seen := make(map[id]string)
 	for _, g := range groups {
 		if g.VRID == 0 || g.Interface == "" {
 			continue
 		}
-		k := id{g.Interface, g.VRID}
+		k := id{g.Interface, g.VRID, g.IPv6()}
 		if other, ok := seen[k]; ok {
 			root.d.fault(groupKey(g, "vrid"), "%d: group %s has the same vrid on %s: each group of an interface needs its own", g.VRID, other, g.Interface)
 			continue
@@ -68,13 +64,21 @@ func checkVRIDs(root *table, groups []Group) {
 }
 
 func checkAddresses(root *table, groups []Group) {
-	seen := make(map[netip.Addr]string)
+	type place struct {
+		netip.Addr
+		link string // of a link-local one: each link may have it
+	}
+	seen := make(map[place]string)
 	for _, g := range groups {
 		for _, a := range g.Addresses {
-			if other, ok := seen[a.Prefix.Addr()]; ok {
+			p := place{Addr: a.Prefix.Addr()}
+			if p.Is6() && p.IsLinkLocalUnicast() {
+				p.link = a.Interface
+			}
+			if other, ok := seen[p]; ok {
 				root.d.fault(groupKey(g, "address"), "%q: stands in group %s already: an address belongs to one group, once", a.Prefix, other)
 			}
-			seen[a.Prefix.Addr()] = g.Name
+			seen[p] = g.Name
 		}
 	}
 }

@@ -61,8 +61,13 @@ type Group struct {
 	AdvertInterval time.Duration
 	NoPreempt      bool
 	PreemptDelay   time.Duration
-	Version        int // 3 (2 from step 3 on)
-	HelloSource    netip.Addr
+	Version        int // 2 or 3
+
+	HelloSource netip.Addr   // invalid: the interface's primary address; IPv6: its link-local one
+	Checksum    string       // of version 3 over IPv4: one of the Checksum words, "": auto
+	Password    string       // of version 2, at most 8 bytes; "": no authentication
+	Peers       []netip.Addr // by unicast; empty: multicast
+	PeerTTL     uint8        // the least TTL of a peer's advert, 0 without peers
 }
 
 // Address is one virtual address and the interface that carries it.

@@ -18,41 +18,31 @@ const (
 
 func readVRRP(v *VRRP, t *table) {
 	defer t.finish()
+	p := t.table("global-parameters")
+	version := int(p.number("version", 3, 2, 3))
 	for _, g := range t.table("group").tables() {
-		v.Groups = append(v.Groups, readGroup(g))
+		v.Groups = append(v.Groups, readGroup(g, version))
 	}
 	for _, s := range t.table("sync-group").tables() {
 		v.SyncGroups = append(v.SyncGroups, readSyncGroup(s))
 	}
-	p := t.table("global-parameters")
 	defer p.finish()
 	v.StartupDelay = p.duration("startup-delay", 0, 0, maxStartupDelay, 0)
-	readVersion(p)
 	p.later("gratuitous ARP timing is", "garp")
 }
 
-// readVersion accepts 3, which is the only one so far.
-func readVersion(t *table) int {
-	v := t.number("version", 3, 2, 3)
-	if v == 2 {
-		t.refuse("version", v, "VRRP version 2 is not in this version of tandem yet: write 3, or take the line out")
-	}
-	return int(v)
-}
-
-func readGroup(t *table) Group {
+// readGroup reads a group; version is that of groups that name none.
+func readGroup(t *table, version int) Group {
 	defer t.finish()
 	g := Group{
-		Name:           t.name(),
-		Description:    t.text("description", "", "a line of text", func(s string) bool { return len(s) <= 255 }),
-		Disable:        t.flag("disable"),
-		Interface:      t.text("interface", "", linkRule, isLink),
-		VRID:           uint8(t.number("vrid", 0, 1, 255)),
-		Priority:       uint8(t.number("priority", defaultPriority, 1, 255)),
-		AdvertInterval: t.duration("advertise-interval", time.Second, minAdvert, maxAdvert, advertStep),
-		NoPreempt:      t.flag("no-preempt"),
-		PreemptDelay:   t.duration("preempt-delay", 0, 0, maxPreemptDelay, 0),
-		Version:        readVersion(t),
+		Name:         t.name(),
+		Description:  t.text("description", "", "a line of text", func(s string) bool { return len(s) <= 255 }),
+		Disable:      t.flag("disable"),
+		Interface:    t.text("interface", "", linkRule, isLink),
+		VRID:         uint8(t.number("vrid", 0, 1, 255)),
+		Priority:     uint8(t.number("priority", defaultPriority, 1, 255)),
+		NoPreempt:    t.flag("no-preempt"),
+		PreemptDelay: t.duration("preempt-delay", 0, 0, maxPreemptDelay, 0),
 	}
 	if !isName(g.Name) {
 		t.d.fault(t.key, "the group must have %s", nameRule)
@@ -64,11 +54,9 @@ func readGroup(t *table) Group {
 		t.fault("vrid", "missing: write the virtual router's number, 1 to 255, the same on every router of the group")
 	}
 	g.Addresses = t.addresses("address", g.Interface)
-	g.HelloSource = t.address("hello-source-address")
-	t.later("unicast peers are", "peer-address")
+	readWire(t, &g, version)
 	t.later("addresses outside of the adverts are", "excluded-address")
 	t.later("virtual MAC addresses are", "virtual-mac", "rfc3768-compatibility")
-	t.later("VRRP authentication is", "authentication")
 	t.later("tracking is", "track")
 	t.later("health checks are", "health-check")
 	t.later("transition scripts are", "transition-script")
@@ -142,12 +130,14 @@ func (t *table) oneAddress(name, iface string, item any) (a Address, ok bool) {
 func (t *table) usable(name string, item any, p netip.Prefix) bool {
 	ip := p.Addr()
 	switch {
-	case ip.Is6():
-		t.refuse(name, item, "IPv6 virtual addresses are not in this version of tandem yet: take it out")
-	case ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() || ip.Is4In6() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		t.refuse(name, item, "must be a unicast address that a host can have")
 	case p.Bits() == 0:
-		t.refuse(name, item, "the prefix length must be from 1 to 32")
+		t.refuse(name, item, "the prefix length must be from 1 to %d", ip.BitLen())
+	case ip.Is6() && p.Bits() < 127 && ip == p.Masked().Addr():
+		t.refuse(name, item, "is the subnet-router anycast address of its network, not a host's")
+	case ip.Is6():
+		return true
 	case p.Bits() < 31 && ip == p.Masked().Addr():
 		t.refuse(name, item, "is the address of the network, not of a host in it")
 	case p.Bits() < 31 && ip == lastOf(p):
