@@ -73,13 +73,8 @@ func wireGroup(g config.Group) group {
 		Interval:     int64(g.AdvertInterval),
 		PreemptDelay: int64(g.PreemptDelay),
 		Source:       g.HelloSource,
-	}
-	for _, a := range g.Addresses {
-		iface := a.Interface
-		if iface == "" {
-			iface = g.Interface
-		}
-		w.Addresses = append(w.Addresses, address{Prefix: a.Prefix, Interface: iface})
+		Addresses:    wireAddresses(g.Addresses, g.Interface),
+		placing:      wirePlacing(&g),
 	}
 	return w
 }
@@ -136,6 +131,7 @@ const (
 	reasonNoAddress
 	reasonOther // another member of the set is in fault
 	reasonStopped
+	reasonNoDevice // of the virtual MAC
 )
 
 func (n *names) reason(group uint16, r reason) string {
@@ -153,6 +149,8 @@ func (n *names) reason(group uint16, r reason) string {
 		return "another member of the sync group waits"
 	case reasonStopped:
 		return "stopped"
+	case reasonNoDevice:
+		return "interface " + iface + " has no device for the virtual MAC yet (the log says why)"
 	}
 	return ""
 }
@@ -177,8 +175,8 @@ func (n *names) alarmText(m *message) string {
 		return "adverts cannot be sent on " + g.Interface + ": " + errnoText(m.Value)
 	case AlarmAddress:
 		a := netip.Prefix{}
-		if i := int(m.Term); i < len(g.Addresses) {
-			a = g.Addresses[i].Prefix
+		if all := g.Installed(); int(m.Term) < len(all) {
+			a = all[m.Term].Prefix
 		}
 		if m.Flags&flagOn == 0 {
 			return "virtual address " + a.String() + " is in"

@@ -17,6 +17,7 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	l.recv = newReceiver(&l.clock)
 	l.onPacket = l.takePacket
 	l.addPorts()
+	l.addDevices()
 	l.addSets()
 	f := os.NewFile(uintptr(sock)+1, "tandem-adverts")
 	var err error
@@ -41,6 +42,9 @@ func (l *loop) open() (err error) {
 		return fmt.Errorf("open eventfd: %w", err)
 	}
 	if l.sender, err = openSender(); err != nil {
+		return err
+	}
+	if l.framer, err = openFramer(); err != nil {
 		return err
 	}
 	for _, w := range []struct {
@@ -90,6 +94,15 @@ func (l *loop) portNames() []string {
 		out = append(out, l.ports[i].name)
 	}
 	return out
+}
+
+// addDevices: a group with a virtual MAC waits for its device.
+func (l *loop) addDevices() {
+	l.frame = make([]byte, 0, recvSize)
+	for i := range l.setup.groups {
+		m := l.setup.groups[i].device()
+		l.devices, l.noMAC = append(l.devices, m), append(l.noMAC, m != nil)
+	}
 }
 
 func (l *loop) addSets() {

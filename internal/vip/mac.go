@@ -62,28 +62,30 @@ func (m *MAC) Name() string {
 	return fmt.Sprintf("t%08xv%dv%d", h.Sum32(), m.VRID, family)
 }
 
-// Create makes the device, down and mute, and sets what it needs of its
-// parent. What a killed process left of it is replaced.
-func (m *MAC) Create() (err error) {
+// Create makes the device, down and mute, sets what it needs of its parent, and
+// gives its index. What a killed process left of it is replaced.
+func (m *MAC) Create() (index int32, err error) {
 	parent, err := netlink.LinkByName(m.Parent)
 	if err != nil {
-		return fmt.Errorf("create virtual MAC device %q: find parent %q: %w", m.Name(), m.Parent, err)
+		return 0, fmt.Errorf("create virtual MAC device %q: find parent %q: %w", m.Name(), m.Parent, err)
 	}
 	if err := m.clear(parent); err != nil {
-		return err
+		return 0, err
 	}
 	mac := m.Addr()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.ParentIndex, attrs.HardwareAddr = m.Name(), parent.Attrs().Index, mac[:]
 	link := &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_VEPA}
 	if err := netlink.LinkAdd(link); err != nil {
-		return fmt.Errorf("create virtual MAC device %q on %q: %w", m.Name(), m.Parent, explain(err))
+		return 0, fmt.Errorf("create virtual MAC device %q on %q: %w", m.Name(), m.Parent, explain(err))
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("prepare virtual MAC device %q: %w", m.Name(), err), netlink.LinkDel(link))
-		}
-	}()
+	if err := m.prepare(link, parent); err != nil {
+		return 0, errors.Join(fmt.Errorf("prepare virtual MAC device %q: %w", m.Name(), err), netlink.LinkDel(link))
+	}
+	return int32(link.Index), nil
+}
+
+func (m *MAC) prepare(link *netlink.Macvlan, parent netlink.Link) error {
 	if m.undo == nil {
 		m.undo = before(parentSettings(m.Parent))
 	}
@@ -201,6 +203,12 @@ func (m *MAC) named(what string, err error) error {
 
 func byIndex(index int32) netlink.Link {
 	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: int(index)}}
+}
+
+// IsUp asks the kernel whether the device is up now.
+func (m *MAC) IsUp(index int32) bool {
+	l, err := netlink.LinkByIndex(int(index))
+	return err == nil && l.Attrs().RawFlags&unix.IFF_UP != 0
 }
 
 // RemoveMACs removes every virtual MAC device from this network namespace,

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -85,16 +84,11 @@ func answers(t *testing.T, name, addr string) (bool, string) {
 
 func makeMAC(t *testing.T, m *MAC) int32 {
 	t.Helper()
-	if err := m.Create(); err != nil {
-		t.Error(err)
-		return 0
-	}
-	l, err := netlink.LinkByName(m.Name())
+	dev, err := m.Create()
 	if err != nil {
 		t.Error(err)
-		return 0
 	}
-	return int32(l.Attrs().Index)
+	return dev
 }
 
 // ARP and ND resolve to the virtual MAC while it is up, at once and from the
@@ -217,7 +211,7 @@ func TestMACParents(t *testing.T) {
 			"which is not tandem's":            {Parent: "taken", VRID: 1},
 			"find parent":                      {Parent: "nowhere", VRID: 1},
 		} {
-			if err := m.Create(); err == nil || !strings.Contains(err.Error(), what) {
+			if _, err := m.Create(); err == nil || !strings.Contains(err.Error(), what) {
 				t.Errorf("%s: %v, want %q", m.Parent, err, what)
 			}
 		}
