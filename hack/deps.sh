@@ -14,10 +14,11 @@ packages=(
 	nftables conntrack iproute2 iputils-ping   # rulesets and probes in the tests' namespaces
 	tcpdump tshark iperf3                      # oracles: what is on the wire, and how much
 	keepalived conntrackd                      # the pair of today, for comparison
+	frr                                        # its vrrpd, to elect with: test/interop
 	qemu-system-x86 kmod xz-utils              # test/vm: Linux 6.1 with its modules
 	git ca-certificates
 )
-daemons=(keepalived conntrackd nftables iperf3)
+daemons=(keepalived conntrackd nftables iperf3 frr)
 
 say() { printf 'deps: %s\n' "$*"; }
 

@@ -72,7 +72,8 @@ Usage: tandem OBJECT COMMAND [OPTION...]
 
 What happened, and is all well? These ask the daemon that runs here:
   status            who is Active, since when and why, and what is wrong: look here first
-  vrrp show         the election: roles, priorities, adverts, errors
+  vrrp show|detail|statistics
+                    the election: roles, priorities, adverts; all that is in force in a group; counters and errors
   sync show|peers|statistics|resync|key
                     the copy: links, peers, what each side lacks; resync: all again; key new: draw a key for the link
   flow list|count|diff

@@ -104,6 +104,12 @@ func TestShow(t *testing.T) {
 			for i := range c.Picture.Groups {
 				writeGroup(&b, &c.Picture.Groups[i], c.Picture.Now)
 			}
+			section(&b, "vrrp detail")
+			for i := range c.Picture.Groups {
+				writeDetail(&b, &c.Picture.Groups[i], c.Picture.Now)
+			}
+			section(&b, "vrrp statistics")
+			writeVRRPStatistics(&b, c.Picture.Groups, c.Picture.Strays)
 			if c.Picture.Sync != nil {
 				section(&b, "sync show")
 				writePeers(&b, c.Picture.Sync, c.Picture.Now, nil)
@@ -183,6 +189,9 @@ func TestJSON(t *testing.T) {
 		{[]string{"-j", "status"}, &c.Picture, new(control.Status)},
 		{[]string{"status", "-j"}, &c.Picture, new(control.Status)},
 		{[]string{"vrrp", "show", "-j"}, &c.Picture.Groups, new([]control.VRRPGroup)},
+		{[]string{"vrrp", "detail", "-j"}, &c.Picture.Groups, new([]control.VRRPGroup)},
+		{[]string{"vrrp", "statistics", "-j"}, &groupCounters{Groups: map[string]control.VRRPCounters{"LAN": c.Picture.Groups[0].Counters,
+			"WAN": c.Picture.Groups[1].Counters, "OLD": c.Picture.Groups[2].Counters}, Interfaces: c.Picture.Strays}, new(groupCounters)},
 		{[]string{"-j", "sync", "show"}, &c.Picture.Sync, new(*control.SyncStatus)},
 		{[]string{"flow", "list", "-j"}, &c.List, new([]control.Flow)},
 		{[]string{"flow", "count", "-j"}, &c.Count, new(control.FlowCount)},

@@ -38,7 +38,7 @@ func vrrpCommand() *cli.Command {
 					}
 				})
 			},
-		}},
+		}, vrrpDetail(), vrrpStatistics()},
 	}
 }
 
@@ -76,11 +76,11 @@ func writeGroup(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	c := &v.Counters
 	fmt.Fprintf(w, "  adverts sent %s, received %s; became Active %s, released it %s; priority zero sent %s, received %s\n",
 		number(c.AdvertSent), number(c.AdvertRcvd), times(c.BecomeActive), times(c.ReleasedActive), number(c.PriZeroSent), number(c.PriZeroRcvd))
-	fmt.Fprintf(w, "  receive errors: %s\n", cmp.Or(reasons(map[string]uint64{
-		"truncated": c.TruncatedErrors, "version": c.VersionErrors, "type": c.InvalidTypePktsRcvd, "vrid": c.VRIDErrors,
-		"checksum": c.ChecksumErrors, "ttl": c.TTLErrors, "address list": c.AddressListErrors, "length": c.PacketLengthErrors,
-		"interval": c.AdvertIntervalErrors, "count zero": c.CountZeroErrors,
-	}), "none"))
+	dropped := map[string]uint64{}
+	for _, e := range receiveErrors(c) {
+		dropped[e.name] = e.n
+	}
+	fmt.Fprintf(w, "  receive errors: %s\n", cmp.Or(reasons(dropped), "none"))
 	if c.TwoActives != 0 {
 		fmt.Fprintf(w, "  adverts of another Active while Active: %s\n", number(c.TwoActives))
 	}

@@ -194,7 +194,8 @@ type group struct {
 	PreemptDelay int64 // ns
 	Source       netip.Addr
 	Addresses    []address
-	placing
+	Wire         transport
+	Place        placing
 }
 
 // address is one virtual address and the interface that carries it.
@@ -210,7 +211,7 @@ func (g *group) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(g.PreemptDelay))
 	b = appendAddr(b, g.Source)
 	b = appendAddresses(b, g.Addresses)
-	return g.placing.append(b)
+	return g.Place.append(g.Wire.append(b))
 }
 
 func (g *group) parse(b []byte) error {
@@ -222,7 +223,8 @@ func (g *group) parse(b []byte) error {
 	n.Interval, n.PreemptDelay = int64(r.u64()), int64(r.u64())
 	n.Source = r.addr()
 	n.Addresses = r.addresses()
-	n.placing.parse(&r)
+	n.Wire.parse(&r)
+	n.Place.parse(&r)
 	if r.bad || len(r.b) != 0 {
 		return fmt.Errorf("%w: group", errMessage)
 	}

@@ -4,11 +4,15 @@ package adverts
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -32,6 +36,8 @@ func TestCodecSymmetry(t *testing.T) {
 	}
 	g := wireGroup(groups(200, 10*ms)[0])
 	g.Source = netip.MustParseAddr("10.0.0.1")
+	g.Wire = transport{Checksum: vrrp.ChecksumMessage, AuthType: vrrp.AuthText, Auth: [8]byte{'1'}, PeerTTL: 254,
+		Peers: []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")}}
 	var gotGroup group
 	if err := gotGroup.parse(g.append(nil)); err != nil {
 		t.Fatal(err)
@@ -115,7 +121,7 @@ func TestPacketIsWhatTheReceiverReads(t *testing.T) {
 	src := netip.MustParseAddr("10.1.0.1")
 	a := vrrp.Advert{Version: 3, VRID: 10, Priority: 200, Interval: int64(100 * ms), Addresses: []byte{10, 1, 0, 100}}
 	buf := make([]byte, 0, 128)
-	p := appendPacket(buf, &a, vrrp.ChecksumAuto, src, 7)
+	p := appendPacket(buf, &a, vrrp.ChecksumAuto, src, vrrp.Group4, 7)
 	m, pdu, ok := parseIPv4(append(p, make([]byte, 14)...)) // Ethernet's padding behind it
 	if !ok || m.TTL != 255 || m.Src != src || m.Dst != vrrp.Group4 || p[1] != classCS6 || headerSum(p[:20]) != 0 {
 		t.Fatalf("packet %x: %+v", p, m)
@@ -129,7 +135,7 @@ func TestPacketIsWhatTheReceiverReads(t *testing.T) {
 			t.Errorf("accepted %x", bad)
 		}
 	}
-	if n := testing.AllocsPerRun(100, func() { appendPacket(buf[:0], &a, vrrp.ChecksumAuto, src, 7) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { appendPacket(buf[:0], &a, vrrp.ChecksumAuto, src, vrrp.Group4, 7) }); n != 0 {
 		t.Errorf("%v allocations per packet", n)
 	}
 }
@@ -161,17 +167,88 @@ func TestSharedMemoryKeepsWhatWasPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := vrrp.Counters{MasterTransitions: 1, SendErrors: 99}
-	s.publish(1, &groupCell{state: vrrp.Active, priority: 200, activePriority: 201, active: netip.MustParseAddr("10.2.0.1"),
+	s.publish(1, &groupCell{checksum: vrrp.ChecksumPseudoHeader, peerChecksum: vrrp.ChecksumMessage, state: vrrp.Active, priority: 200, activePriority: 201, active: netip.MustParseAddr("10.2.0.1"),
 		activeInterval: 5, since: 6, flags: cellConflict | cellAddressesIn, counters: &c})
 	s.publishInterface(1, &vrrp.InterfaceCounters{Truncated: 1, ReceiveDropped: 6})
 	s.retire(n)
 	st := s.status(n)
 	want := GroupStatus{Name: "WAN", Set: "MAIN", Interface: "eth1", VRID: 20, State: vrrp.Active, Priority: 200, ActivePriority: 201,
-		Active: netip.MustParseAddr("10.2.0.1"), ActiveInterval: 5, Since: 6, Conflict: true, AddressesIn: true, Counters: c}
+		Active: netip.MustParseAddr("10.2.0.1"), ActiveInterval: 5, Since: 6, Conflict: true, AddressesIn: true, Counters: c,
+		Checksum: vrrp.ChecksumPseudoHeader, PeerChecksum: vrrp.ChecksumMessage}
 	if diff := cmp.Diff(want, st.Groups[1], asValues); diff != "" {
 		t.Errorf("group (-want +got):\n%s", diff)
 	}
 	if got := st.Interfaces[1]; got.Name != "eth1" || got.Counters.Truncated != 1 || got.Counters.ReceiveDropped != 6 {
 		t.Errorf("interface %+v", got)
+	}
+}
+
+func TestPacket6(t *testing.T) {
+	src := netip.MustParseAddr("fe80::1")
+	vip := netip.MustParseAddr("fe80::100")
+	a := vrrp.Advert{Version: 3, VRID: 10, Priority: 200, Interval: int64(100 * ms), Addresses: vip.AsSlice()}
+	buf := make([]byte, 0, 128)
+	p := appendPacket(buf, &a, vrrp.ChecksumAuto, src, vrrp.Group6, 0)
+	const head = "6c000000" + "0018" + "70ff" + "fe800000000000000000000000000001" + "ff020000000000000000000000000012"
+	if got := hex.EncodeToString(p[:ipv6Header]); got != head || len(p) != ipv6Header+24 {
+		t.Errorf("header %s, want %s; %d bytes", got, head, len(p))
+	}
+	var got vrrp.Advert
+	m := vrrp.Meta{Src: src, Dst: vrrp.Group6, TTL: p[7]}
+	if d := vrrp.Decode(p[ipv6Header:], m, &vrrp.Config{Version: 3}, &got); d != vrrp.DropNone || got.Priority != 200 {
+		t.Errorf("decode: %d %+v", d, got)
+	}
+	if n := testing.AllocsPerRun(100, func() { appendPacket(buf[:0], &a, vrrp.ChecksumAuto, src, vrrp.Group6, 0) }); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+// What a raw socket says beside a packet, as the kernel lays it out.
+func TestReadControl(t *testing.T) {
+	cmsg := func(level, typ uint32, data ...byte) (c []byte) {
+		c = binary.NativeEndian.AppendUint64(c, uint64(16+len(data)))
+		c = binary.NativeEndian.AppendUint32(c, level)
+		c = binary.NativeEndian.AppendUint32(c, typ)
+		c = append(c, data...)
+		return append(c, make([]byte, -len(c)&7)...)
+	}
+	dst := netip.MustParseAddr("fe80::5")
+	stamp := binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, 3), 7)
+	all := slices.Concat(cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, stamp...),
+		cmsg(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, append(dst.AsSlice(), 9, 0, 0, 0)...),
+		cmsg(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, 254, 0, 0, 0))
+	if got, want := readControl(all), (told{stamp: 3e9 + 7, dst: dst, hops: 254}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for n := range all { // cut anywhere it does not panic, and believes nothing by halves
+		if got := readControl(all[:n]); got.hops != 0 && n < len(all)-4 {
+			t.Errorf("of %d bytes: %+v", n, got)
+		}
+	}
+}
+
+// Who may speak to a group: by multicast anybody, by unicast its peers.
+func TestMeant(t *testing.T) {
+	a := netip.MustParseAddr
+	peers := transport{Peers: []netip.Addr{a("10.0.0.2"), a("2001:db8::2")}, PeerTTL: 250}
+	for _, c := range []struct {
+		transport
+		src, dst string
+		want     bool
+		floor    uint8
+	}{
+		{transport{}, "10.0.0.9", "224.0.0.18", true, 0},
+		{transport{}, "fe80::9", "ff02::12", true, 0},
+		{transport{}, "10.0.0.9", "10.0.0.1", false, 0},
+		{transport{}, "10.0.0.9", "224.0.0.1", false, 0},
+		{peers, "10.0.0.2", "10.0.0.1", true, 250},
+		{peers, "2001:db8::2", "2001:db8::1", true, 250},
+		{peers, "10.0.0.3", "10.0.0.1", false, 250},
+		{peers, "10.0.0.2", "224.0.0.18", false, 250},
+	} {
+		g, m := group{Wire: c.transport}, vrrp.Meta{Src: a(c.src), Dst: a(c.dst), TTL: 255}
+		if got := g.meant(&m); got != c.want || m.MinTTL != c.floor {
+			t.Errorf("%v from %s to %s: %v, floor %d; want %v, %d", c.Peers, c.src, c.dst, got, m.MinTTL, c.want, c.floor)
+		}
 	}
 }

@@ -56,8 +56,9 @@ type loop struct {
 	ringAt []int64    // by group: when the ring last brought an advert
 	events [64]unix.EpollEvent
 
-	ports []port
-	sets  []set
+	ports  []port
+	portOf []int // by group
+	sets   []set
 
 	ready    bool // the stage has looked at every port
 	startAt  int64
@@ -78,15 +79,16 @@ type loop struct {
 	advert vrrp.Advert
 
 	onRecord func([]byte) // takeRecord, bound once
-	onPacket func([]byte, int64)
+	onPacket func(arrival)
 	reading  int // the port that onPacket reads
 }
 
-// port is one interface that carries groups.
+// port is one interface that carries groups of one family.
 type port struct {
 	name    string
-	rx      int // -1: none
-	dst     unix.SockaddrLinklayer
+	v6      bool
+	rx      int // raw socket: takes adverts, sends those by unicast; -1: none
+	to      to
 	addr    netip.Addr
 	reason  reason
 	byVRID  [256]uint16 // 1 + group
@@ -209,20 +211,19 @@ func (l *loop) readPort(i int) bool {
 	}
 	before := l.clock.now()
 	l.reading = i
-	empty := l.recv.drain(p.rx, p.seen, drainLimit, l.onPacket)
+	empty := l.recv.drain(p.rx, p.v6, p.seen, drainLimit, l.onPacket)
 	if empty {
 		p.seen = before
 	}
 	return empty
 }
 
-func (l *loop) takePacket(packet []byte, at int64) {
-	m, pdu, ok := parseIPv4(packet)
-	if !ok {
+func (l *loop) takePacket(a arrival) {
+	if !a.ok {
 		l.ports[l.reading].count.ReceiveDropped++
 		return
 	}
-	l.receive(l.reading, pdu, m, at, fromSocket)
+	l.receive(l.reading, a.pdu, a.meta, a.at, fromSocket)
 }
 
 // receive is the first part of the checks of RFC 9568 section 7.1: up to the
@@ -243,12 +244,16 @@ func (l *loop) receive(i int, pdu []byte, m vrrp.Meta, at int64, from origin) {
 		p.count.InvalidType++
 	case g < 0:
 		p.count.VRIDErrors++
-	case m.Src == p.addr:
+	case m.Src == l.source(g, p):
 		p.count.SourceErrors++
 	default:
 		s := l.setup.setOf[g]
 		st := &l.sets[s]
-		st.Receive(st.member(g), pdu, m, at, l.now)
+		if l.setup.groups[g].meant(&m) {
+			st.Receive(st.member(g), pdu, m, at, l.now)
+		} else {
+			st.RefusePeer(st.member(g))
+		}
 		st.dirty = true
 		l.perform(int(s))
 	}

@@ -21,7 +21,7 @@ type names struct {
 	setOf      []uint16       // by group
 	sets       []string       // index: message.Set
 	index      map[string]uint16
-	interfaces []string // in the order of first use by a group
+	interfaces []string // one for each family, in the order of first use by a group
 }
 
 // nameSets forms the sets: one per sync group with its members, one per group
@@ -34,7 +34,11 @@ func nameSets(groups []config.Group, syncs []config.SyncGroup) (*names, error) {
 			syncOf[m] = s.Name
 		}
 	}
-	seen := map[string]bool{}
+	type port struct {
+		name string
+		v6   bool
+	}
+	seen := map[port]bool{}
 	for _, g := range groups {
 		if g.Disable {
 			continue
@@ -51,8 +55,8 @@ func nameSets(groups []config.Group, syncs []config.SyncGroup) (*names, error) {
 		}
 		n.groups = append(n.groups, g)
 		n.setOf = append(n.setOf, i)
-		if !seen[g.Interface] {
-			seen[g.Interface] = true
+		if p := (port{g.Interface, g.IPv6()}); !seen[p] {
+			seen[p] = true
 			n.interfaces = append(n.interfaces, g.Interface)
 		}
 	}
@@ -74,7 +78,8 @@ func wireGroup(g config.Group) group {
 		PreemptDelay: int64(g.PreemptDelay),
 		Source:       g.HelloSource,
 		Addresses:    wireAddresses(g.Addresses, g.Interface),
-		placing:      wirePlacing(&g),
+		Wire:         wireTransport(&g),
+		Place:        wirePlacing(&g),
 	}
 	return w
 }
@@ -129,10 +134,16 @@ const (
 	reasonMissing
 	reasonDown
 	reasonNoAddress
-	reasonOther // another member of the set is in fault
+	reasonNoLinkLocal
+	reasonTentative // its duplicate address detection still runs
+	reasonDuplicate // and found another host
+	reasonOther     // another member of the set is in fault
 	reasonStopped
 	reasonNoDevice // of the virtual MAC
 )
+
+// ofAddress: the interface lacks the address that adverts are sent from.
+func (r reason) ofAddress() bool { return r >= reasonNoAddress && r <= reasonDuplicate }
 
 func (n *names) reason(group uint16, r reason) string {
 	iface := n.groups[group].Interface
@@ -145,6 +156,12 @@ func (n *names) reason(group uint16, r reason) string {
 		return "interface " + iface + " is down"
 	case reasonNoAddress:
 		return "interface " + iface + " has no IPv4 address of its own"
+	case reasonNoLinkLocal:
+		return "no IPv6 link-local address on " + iface + " (is IPv6 enabled there?)"
+	case reasonTentative:
+		return "the link-local address of " + iface + " is tentative: duplicate address detection still runs"
+	case reasonDuplicate:
+		return "the link-local address of " + iface + " is a duplicate: another host on the link has it"
 	case reasonOther:
 		return "another member of the sync group waits"
 	case reasonStopped:

@@ -5,6 +5,7 @@ package adverts
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +28,7 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	l.stage, err = newStage(&l.clock, l.wake, s, l.portNames())
+	l.stage, err = newStage(&l.clock, l.wake, s, l.ports)
 	return l, err
 }
 
@@ -66,34 +67,19 @@ func (l *loop) listen(fd int, what int32, port int) error {
 	return nil
 }
 
-// addPorts makes one port per interface, in the order of first use: the same
-// order as names.interfaces on the daemon's side.
+// addPorts makes one port per interface and family, in the order of first use:
+// the same order as names.interfaces on the daemon's side.
 func (l *loop) addPorts() {
 	for i, g := range l.setup.groups {
-		p := l.portOf(g.Interface)
+		v6 := g.v6()
+		p := slices.IndexFunc(l.ports, func(p port) bool { return p.name == g.Interface && p.v6 == v6 })
 		if p < 0 {
 			p = len(l.ports)
-			l.ports = append(l.ports, port{name: g.Interface, rx: -1, reason: reasonStarting})
+			l.ports = append(l.ports, port{name: g.Interface, v6: v6, rx: -1, reason: reasonStarting})
 		}
 		l.ports[p].byVRID[g.VRID] = uint16(i + 1)
+		l.portOf = append(l.portOf, p)
 	}
-}
-
-func (l *loop) portOf(name string) int {
-	for i := range l.ports {
-		if l.ports[i].name == name {
-			return i
-		}
-	}
-	return -1
-}
-
-func (l *loop) portNames() []string {
-	var out []string
-	for i := range l.ports {
-		out = append(out, l.ports[i].name)
-	}
-	return out
 }
 
 // addDevices: a group with a virtual MAC waits for its device.
@@ -132,6 +118,7 @@ func machineConfig(g *group) vrrp.Config {
 	c := vrrp.Config{
 		Version: g.Version, VRID: g.VRID, Priority: g.Priority, Preempt: g.Preempt,
 		Interval: g.Interval, PreemptDelay: g.PreemptDelay,
+		Checksum: g.Wire.Checksum, AuthType: g.Wire.AuthType, Auth: g.Wire.Auth,
 	}
 	for _, a := range g.Addresses {
 		c.Addresses = append(c.Addresses, a.Prefix.Addr().AsSlice()...)

@@ -108,7 +108,7 @@ func (l *loop) do(i int, do gateDo) {
 func (l *loop) send(i int, a vrrp.Action) {
 	s := &l.sets[i]
 	g := s.groups[a.Member]
-	p := &l.ports[l.portOf(l.setup.groups[g].Interface)]
+	p := &l.ports[l.portOf[g]]
 	src := l.source(g, p)
 	st := s.Status(a.Member)
 	if !src.IsValid() || p.index == 0 {
@@ -116,9 +116,7 @@ func (l *loop) send(i int, a vrrp.Action) {
 		return
 	}
 	sum := s.Advert(a.Member, a.Priority, &l.advert)
-	p.id++
-	l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, p.id)
-	err := l.cast(g, &p.dst)
+	err := l.transmit(g, p, src, sum)
 	l.noteSend(i, g, p, err)
 	if err != nil {
 		st.Counters.SendErrors++
@@ -161,8 +159,8 @@ func (l *loop) waitsFor(i int) (group uint16, why int64) {
 
 // fault is why group g cannot work.
 func (l *loop) fault(g int) reason {
-	p := &l.ports[l.portOf(l.setup.groups[g].Interface)]
-	if p.reason == reasonNoAddress && l.setup.groups[g].Source.IsValid() {
+	p := &l.ports[l.portOf[g]]
+	if p.reason.ofAddress() && l.setup.groups[g].Source.IsValid() {
 		return l.deviceFault(g)
 	}
 	if p.reason == reasonNone {
@@ -298,9 +296,9 @@ func (l *loop) changePort(r *report) {
 		}
 	}
 	p.reason, p.addr, p.index = r.reason, r.addr, r.index
-	p.dst = destination(r.index)
+	p.to = destination(r.index, p.v6)
 	for g := range l.setup.groups {
-		if l.setup.groups[g].Interface != p.name {
+		if l.portOf[g] != int(r.port) {
 			continue
 		}
 		s := &l.sets[l.setup.setOf[g]]
@@ -340,6 +338,7 @@ func (l *loop) publishGroup(s *set, m, g int) {
 	c := groupCell{
 		state: st.State, priority: st.Priority, activePriority: st.ActivePriority,
 		active: st.Active, activeInterval: st.ActiveInterval, since: st.Since, counters: st.Counters,
+		checksum: st.Checksum, peerChecksum: st.PeerChecksum,
 		flags: st8(st.WouldPreempt, cellWouldPreempt) | st8(st.Conflict, cellConflict) |
 			st8(s.gate.state == gateIn, cellAddressesIn),
 	}

@@ -202,3 +202,28 @@ func TestVirtualMACAfterKill(t *testing.T) {
 		t.Errorf("arp_ignore is %s", arp)
 	}
 }
+
+// An IPv6 group has the MAC of its family, for its adverts and its addresses.
+func TestVirtualMAC6(t *testing.T) {
+	l := newLab(t)
+	host := l.host()
+	heard := l.capture("r1lan")
+	a := l.start(1, Config{Groups: []config.Group{{Name: "LAN6", Interface: "eth0", VRID: 10, Priority: 200, AdvertInterval: 50 * ms, Version: 3,
+		Addresses: prefixes("eth0", "fe80::10/64", "2001:db8::100/64"), VirtualMAC: true, GARP: garp}}, SyncGroups: []config.SyncGroup{}})
+	await[AddressesIn](a, "AddressesIn", nil)
+	adverts, announced := 0, map[string]bool{}
+	for _, f := range heard.from([6]byte{0, 0, 0x5e, 0, 2, 10}) {
+		switch {
+		case strings.HasPrefix(f, "333300000012"):
+			adverts++
+		case strings.HasPrefix(f, "333300000001") && strings.HasPrefix(f[28:], "6c") && f[40:42] == "3a":
+			announced[f[44:76]] = true
+		}
+	}
+	if adverts == 0 || !announced["fe800000000000000000000000000010"] || !announced["20010db8000000000000000000000100"] {
+		t.Errorf("%d adverts, announced %v", adverts, announced)
+	}
+	if ok, neigh := l.pings(host, "2001:db8::100"); !ok || !strings.Contains(neigh, "00:00:5e:00:02:0a") {
+		t.Errorf("answers %v, at %s", ok, neigh)
+	}
+}

@@ -40,14 +40,14 @@ func wireAddresses(list []config.Address, iface string) (out []address) {
 }
 
 // installed are the addresses that go in, in the order of config's Installed.
-func (g *group) installed() []address { return slices.Concat(g.Addresses, g.Excluded) }
+func (g *group) installed() []address { return slices.Concat(g.Addresses, g.Place.Excluded) }
 
 // device is the group's virtual MAC; nil: it has none.
 func (g *group) device() *vip.MAC {
-	if !g.VirtualMAC {
+	if !g.Place.VirtualMAC {
 		return nil
 	}
-	m := &vip.MAC{Parent: g.Interface, VRID: g.VRID, V6: len(g.Addresses) > 0 && g.Addresses[0].Prefix.Addr().Is6()}
+	m := &vip.MAC{Parent: g.Interface, VRID: g.VRID, V6: g.v6()}
 	for _, a := range g.installed() {
 		m.Hosts6 = m.Hosts6 || (a.Interface == g.Interface && a.Prefix.Addr().Is6())
 	}

@@ -3,6 +3,8 @@
 package adverts
 
 import (
+	"net/netip"
+
 	"github.com/tandem-ha/tandem/maps"
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -49,20 +51,34 @@ func (l *loop) readRing() {
 
 func (l *loop) takeRecord(rec []byte) {
 	a, err := maps.ParseAdvert(rec)
-	if err != nil || !a.Src.Is4() {
+	if err != nil {
 		return
 	}
 	for i := range l.ports {
 		p := &l.ports[i]
-		if p.index != int32(a.IfIndex) || p.index == 0 {
+		if p.index != int32(a.IfIndex) || p.index == 0 || p.v6 != a.Src.Is6() {
 			continue
 		}
-		if a.Dst != vrrp.Group4 && a.Dst != p.addr {
+		if a.Dst != multicast(p.v6) && !l.speaksFrom(i, a.Dst) {
 			return // forwarded through this router, between others
 		}
 		l.receive(i, a.Payload, vrrp.Meta{Src: a.Src, Dst: a.Dst, TTL: a.TTL}, a.At, fromRing)
 		return
 	}
+}
+
+// speaksFrom: adverts of port i are sent from this address, by one of its
+// groups at least.
+func (l *loop) speaksFrom(i int, a netip.Addr) bool {
+	if a == l.ports[i].addr {
+		return true
+	}
+	for g := range l.setup.groups {
+		if l.portOf[g] == i && l.setup.groups[g].Source == a {
+			return true
+		}
+	}
+	return false
 }
 
 // believe says whether an advert of group g counts, by the way it came.

@@ -127,6 +127,8 @@ type groupCell struct {
 	active         netip.Addr
 	activeInterval int64
 	since          int64
+	checksum       vrrp.Checksum // of the next advert
+	peerChecksum   vrrp.Checksum // of the last one heard
 	counters       *vrrp.Counters
 }
 
@@ -151,6 +153,7 @@ func (s *shm) publish(i int, c *groupCell) {
 	w[3].Store(*(*uint64)(unsafe.Pointer(&raw[8])))
 	w[4].Store(uint64(c.activeInterval))
 	w[5].Store(uint64(c.since))
+	w[6].Store(uint64(c.checksum) | uint64(c.peerChecksum)<<8)
 	counters := (*[groupCounters]uint64)(unsafe.Pointer(c.counters))
 	for j := range counters {
 		w[8+j].Store(counters[j])
@@ -192,13 +195,23 @@ func (s *shm) read(n *names) Status {
 		st.Groups = append(st.Groups, s.readGroup(i, n))
 	}
 	for i := range s.interfaces {
-		c := InterfaceStatus{Name: n.interfaces[i]}
-		for j := range s.iface(i) {
-			(*[wordsInterface]uint64)(unsafe.Pointer(&c.Counters))[j] = s.iface(i)[j].Load()
+		c := st.iface(n.interfaces[i])
+		for j := range s.iface(i) { // one port for each family
+			(*[wordsInterface]uint64)(unsafe.Pointer(&c.Counters))[j] += s.iface(i)[j].Load()
 		}
-		st.Interfaces = append(st.Interfaces, c)
 	}
 	return st
+}
+
+// iface is the interface of that name, a new one if need be.
+func (st *Status) iface(name string) *InterfaceStatus {
+	for i := range st.Interfaces {
+		if st.Interfaces[i].Name == name {
+			return &st.Interfaces[i]
+		}
+	}
+	st.Interfaces = append(st.Interfaces, InterfaceStatus{Name: name})
+	return &st.Interfaces[len(st.Interfaces)-1]
 }
 
 func readHistogram(w []atomic.Uint64) (h Histogram) {
@@ -239,6 +252,8 @@ func (n *names) groupStatus(i int, v *[wordsGroup]uint64) GroupStatus {
 		WouldPreempt:   flags&cellWouldPreempt != 0,
 		Conflict:       flags&cellConflict != 0,
 		AddressesIn:    flags&cellAddressesIn != 0,
+		Checksum:       vrrp.Checksum(v[6]),
+		PeerChecksum:   vrrp.Checksum(v[6] >> 8),
 		Counters:       *(*vrrp.Counters)(unsafe.Pointer(&v[8])),
 	}
 	var raw [16]byte

@@ -88,6 +88,7 @@ type stage struct {
 	links map[string]vip.Link
 	own   map[int32][]netip.Prefix
 	own6  map[int32][]netip.Prefix
+	local map[int32]vip.Local // for IPv6 groups
 
 	said   vip.Announcements
 	spoken []spoken // by index in said
@@ -103,22 +104,23 @@ type stage struct {
 
 type stagePort struct {
 	name   string
+	v6     bool
 	rx     int
 	index  int32
 	reason reason
 	addr   netip.Addr
 }
 
-func newStage(c *clock, wake int, s *setup, ports []string) (*stage, error) {
+func newStage(c *clock, wake int, s *setup, ports []port) (*stage, error) {
 	st := &stage{
 		clock: c, wake: wake, setup: s,
 		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
 		done:  make(chan struct{}),
-		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, own6: map[int32][]netip.Prefix{},
+		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, own6: map[int32][]netip.Prefix{}, local: map[int32]vip.Local{},
 		restore: map[string]func(){},
 	}
-	for _, name := range ports {
-		st.ports = append(st.ports, stagePort{name: name, rx: -1, reason: reasonStarting})
+	for _, p := range ports {
+		st.ports = append(st.ports, stagePort{name: p.name, v6: p.v6, rx: -1, reason: reasonStarting})
 	}
 	st.addSets()
 	var err error
@@ -240,6 +242,7 @@ func (st *stage) readAll() {
 	clear(st.links)
 	clear(st.own)
 	clear(st.own6)
+	clear(st.local)
 	for _, l := range list {
 		st.links[l.Name] = l
 		st.readOwn(l.Index)
@@ -257,6 +260,9 @@ func (st *stage) readOwn(index int32) {
 	if own, err := vip.Own6(index); err == nil {
 		st.own6[index] = own
 	}
+	if local, err := vip.LinkLocal(index, st.local[index].Addr); err == nil {
+		st.local[index] = local
+	}
 }
 
 func (st *stage) linkChanged(l vip.Link) {
@@ -272,6 +278,7 @@ func (st *stage) linkChanged(l vip.Link) {
 	if l.Deleted {
 		delete(st.own, l.Index)
 		delete(st.own6, l.Index)
+		delete(st.local, l.Index)
 	} else {
 		if _, known := st.own[l.Index]; !known {
 			st.readOwn(l.Index)
@@ -300,15 +307,14 @@ func (st *stage) addressChanged(a vip.AddressNote) {
 // a difference. The socket is opened when the interface first exists.
 func (st *stage) checkPort(i int) {
 	p := &st.ports[i]
-	n := stagePort{name: p.name, rx: p.rx}
+	n := stagePort{name: p.name, v6: p.v6, rx: p.rx}
 	l, ok := st.links[p.name]
+	n.addr, n.reason = st.source(l.Index, p.v6)
 	switch {
 	case !ok:
 		n.reason = reasonMissing
 	case !l.Up:
 		n.reason = reasonDown
-	case len(st.own[l.Index]) == 0:
-		n.reason = reasonNoAddress
 	}
 	if n.index = l.Index; n.index != p.index || (ok && n.rx < 0) {
 		n.rx = -1
@@ -316,17 +322,34 @@ func (st *stage) checkPort(i int) {
 			n.rx = st.openPort(&n)
 		}
 	}
-	if own := st.own[l.Index]; len(own) > 0 {
-		n.addr = own[0].Addr()
-	}
 	if *p != n {
 		*p = n
 		st.report(report{kind: reportPort, port: uint16(i), reason: n.reason, rx: n.rx, index: n.index, addr: n.addr})
 	}
 }
 
+// source is the address of an interface that adverts of a family are sent
+// from, or why there is none: section 5.1.1.1 the primary IPv4 address, section
+// 5.1.2.1 the link-local one, which may still be in doubt.
+func (st *stage) source(index int32, v6 bool) (netip.Addr, reason) {
+	own, local := st.own[index], st.local[index]
+	switch {
+	case !v6 && len(own) == 0:
+		return netip.Addr{}, reasonNoAddress
+	case !v6:
+		return own[0].Addr(), reasonNone
+	case !local.Addr.IsValid():
+		return netip.Addr{}, reasonNoLinkLocal
+	case local.Duplicate:
+		return local.Addr, reasonDuplicate
+	case local.Tentative:
+		return local.Addr, reasonTentative
+	}
+	return local.Addr, reasonNone
+}
+
 func (st *stage) openPort(p *stagePort) int {
-	fd, err := openReceiver(p.name, p.index)
+	fd, err := openReceiver(p.name, p.index, p.v6)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "adverts:", err)
 		p.reason = reasonMissing

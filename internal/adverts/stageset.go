@@ -63,7 +63,7 @@ func (st *stage) addSets() {
 			if _, known := wires[v.wire]; !known {
 				wires[v.wire] = len(wires)
 			}
-			st.said.Add(wires[v.wire], g.Timing)
+			st.said.Add(wires[v.wire], g.Place.Timing)
 			st.spoken = append(st.spoken, spoken{set: set, at: len(ss.virtual)})
 			ss.virtual = append(ss.virtual, v)
 		}

@@ -34,6 +34,8 @@ type GroupStatus struct {
 	WouldPreempt         bool
 	Conflict             bool // another Active is heard
 	AddressesIn          bool
+	Checksum             vrrp.Checksum // of the next advert; version 3 over IPv4 alone has a choice
+	PeerChecksum         vrrp.Checksum // of the last one heard, vrrp.ChecksumAuto: none was
 	Counters             vrrp.Counters
 }
 

@@ -23,7 +23,7 @@ type attacker struct {
 	to unix.SockaddrLinklayer
 }
 
-func (l *lab) attack(r int, dev string) *attacker {
+func (l *lab) attack(r int, dev string, v6 bool) *attacker {
 	l.t.Helper()
 	a := &attacker{t: l.t}
 	in(l.t, l.r[r], func() {
@@ -34,7 +34,7 @@ func (l *lab) attack(r int, dev string) *attacker {
 		}
 		var index int
 		fmt.Sscan(run(l.t, "ip", "netns", "exec", l.r[r], "cat", "/sys/class/net/"+dev+"/ifindex"), &index)
-		a.to = destination(int32(index))
+		a.to = destination(int32(index), v6).link
 	})
 	l.t.Cleanup(func() { unix.Close(a.fd) })
 	return a
@@ -58,10 +58,10 @@ func TestMalformedAdverts(t *testing.T) {
 			}
 			a := l.start(1, cfg)
 			await[AddressesIn](a, "AddressesIn", nil)
-			evil := l.attack(2, "eth0")
+			evil := l.attack(2, "eth0", false)
 			good := func() []byte {
 				adv := vrrp.Advert{Version: 3, VRID: 10, Priority: 250, Interval: int64(time.Second), Addresses: []byte{10, 1, 0, 100}}
-				return appendPacket(nil, &adv, vrrp.ChecksumAuto, netip.MustParseAddr("10.1.0.2"), 1)
+				return appendPacket(nil, &adv, vrrp.ChecksumAuto, netip.MustParseAddr("10.1.0.2"), vrrp.Group4, 1)
 			}
 			reseal := func(p []byte) []byte { // IP header after a change
 				p[10], p[11] = 0, 0

@@ -111,7 +111,24 @@ type VRRPGroup struct {
 	ActiveMS       float64   `json:"active_interval_ms,omitempty"`
 	ActiveHeard    time.Time `json:"active_heard,omitzero"`
 
+	VRRPWire
 	Counters VRRPCounters `json:"counters"`
+}
+
+// VRRPWire is what a group puts on the wire and takes from it.
+type VRRPWire struct {
+	Source         string   `json:"hello_source_address,omitempty"` // configured; empty: the interface's address
+	Peers          []string `json:"peer_address,omitempty"`         // by unicast; none: multicast
+	PeerTTL        uint8    `json:"peer_ttl_minimum,omitempty"`
+	Authentication string   `json:"authentication,omitempty"` // of version 2: "plaintext-password"
+	// Of version 3 over IPv4: what the checksum covers, "pseudo-header" or
+	// "message"; configured may be "auto".
+	Checksum      string `json:"checksum,omitempty"`
+	ChecksumSent  string `json:"checksum_sent,omitempty"`
+	ChecksumHeard string `json:"checksum_heard,omitempty"` // of the last router heard
+	// PreemptDelayMS and Description are configured.
+	PreemptDelayMS float64 `json:"preempt_delay_ms,omitempty"`
+	Description    string  `json:"description,omitempty"`
 }
 
 // VRRPCounters have the names of RFC 6527 where it has them.
@@ -132,9 +149,14 @@ type VRRPCounters struct {
 	PacketLengthErrors   uint64 `json:"packet_length_errors"`
 	AdvertIntervalErrors uint64 `json:"adver_interval_errors"`
 	CountZeroErrors      uint64 `json:"count_zero_errors"`
-	TwoActives           uint64 `json:"two_actives"` // adverts heard while Active ourselves
-	Oversleeps           uint64 `json:"oversleeps"`  // timers found late by more than an interval
-	SendErrors           uint64 `json:"send_errors"` // adverts that the kernel refused
+	AuthTypeErrors       uint64 `json:"auth_type_errors"`  // version 2: another type of authentication
+	AuthFailures         uint64 `json:"auth_failures"`     // version 2: another password
+	LinkLocalErrors      uint64 `json:"link_local_errors"` // IPv6: the first address is not link-local
+	PeerErrors           uint64 `json:"peer_errors"`       // unicast: not from a peer; multicast: sent to this router alone
+	IntervalChanges      uint64 `json:"interval_changes"`  // version 3: another interval of the Active was adopted
+	TwoActives           uint64 `json:"two_actives"`       // adverts heard while Active ourselves
+	Oversleeps           uint64 `json:"oversleeps"`        // timers found late by more than an interval
+	SendErrors           uint64 `json:"send_errors"`       // adverts that the kernel refused
 }
 
 // VRRPStray counts what came in on an interface and belongs to no group.

@@ -83,7 +83,8 @@ func advertDrops(s *control.Status, put put) {
 		byReason(put, map[string]uint64{
 			"truncated": c.TruncatedErrors, "version": c.VersionErrors, "type": c.InvalidTypePktsRcvd, "vrid": c.VRIDErrors,
 			"checksum": c.ChecksumErrors, "ttl": c.TTLErrors, "address_list": c.AddressListErrors, "length": c.PacketLengthErrors,
-			"interval": c.AdvertIntervalErrors, "count_zero": c.CountZeroErrors,
+			"interval": c.AdvertIntervalErrors, "count_zero": c.CountZeroErrors, "auth_type": c.AuthTypeErrors,
+			"password": c.AuthFailures, "link_local": c.LinkLocalErrors, "peer": c.PeerErrors,
 		}, s.Groups[i].Name)
 	}
 }

@@ -101,9 +101,11 @@ var moves = map[string]struct {
 		g.Counters.TruncatedErrors, g.Counters.VersionErrors, g.Counters.InvalidTypePktsRcvd, g.Counters.VRIDErrors = 1, 2, 3, 4
 		g.Counters.ChecksumErrors, g.Counters.TTLErrors, g.Counters.AddressListErrors, g.Counters.PacketLengthErrors = 5, 6, 7, 8
 		g.Counters.AdvertIntervalErrors, g.Counters.CountZeroErrors = 9, 10
+		g.Counters.AuthTypeErrors, g.Counters.AuthFailures, g.Counters.LinkLocalErrors, g.Counters.PeerErrors = 11, 12, 13, 14
 	}), []string{
-		`{group="LAN",reason="address_list"} 7`, `{group="LAN",reason="checksum"} 5`, `{group="LAN",reason="count_zero"} 10`,
-		`{group="LAN",reason="interval"} 9`, `{group="LAN",reason="length"} 8`, `{group="LAN",reason="truncated"} 1`,
+		`{group="LAN",reason="address_list"} 7`, `{group="LAN",reason="auth_type"} 11`, `{group="LAN",reason="checksum"} 5`, `{group="LAN",reason="count_zero"} 10`,
+		`{group="LAN",reason="interval"} 9`, `{group="LAN",reason="length"} 8`, `{group="LAN",reason="link_local"} 13`,
+		`{group="LAN",reason="password"} 12`, `{group="LAN",reason="peer"} 14`, `{group="LAN",reason="truncated"} 1`,
 		`{group="LAN",reason="ttl"} 6`, `{group="LAN",reason="type"} 3`, `{group="LAN",reason="version"} 2`, `{group="LAN",reason="vrid"} 4`,
 	}},
 	advertsStray:    {func(s *control.Status) { s.Strays[0].Dropped["vrid"] = 5 }, []string{`{interface="eth0",reason="vrid"} 5`}},

@@ -136,6 +136,7 @@ func configuredGroup(g config.Group) control.VRRPGroup {
 		v.Excluded = append(v.Excluded, a.Prefix.String())
 	}
 	v.VirtualMAC = g.VirtualMAC
+	v.VRRPWire = configuredWire(&g)
 	return v
 }
 
@@ -153,6 +154,9 @@ func fillGroup(v *control.VRRPGroup, s adverts.GroupStatus) {
 		interval = v.AdvertMS
 	}
 	v.ActiveDownMS = interval * (3 + float64(256-int(s.Priority))/256)
+	if v.Checksum != "" {
+		v.ChecksumSent, v.ChecksumHeard = checksums[s.Checksum], checksums[s.PeerChecksum]
+	}
 	v.Counters = vrrpCounters(s.Counters)
 }
 

@@ -22,7 +22,8 @@ func vrrpCounters(c vrrp.Counters) control.VRRPCounters {
 		InvalidTypePktsRcvd: c.RcvdInvalidTypePackets, VersionErrors: c.VersionErrors,
 		ChecksumErrors: c.ChecksumErrors, TTLErrors: c.IPTTLErrors, AddressListErrors: c.AddressListErrors,
 		PacketLengthErrors: c.PacketLengthErrors, AdvertIntervalErrors: c.AdvIntervalErrors,
-		CountZeroErrors: c.CountErrors, TwoActives: c.Conflicts, Oversleeps: c.Oversleeps, SendErrors: c.SendErrors,
+		CountZeroErrors: c.CountErrors, AuthTypeErrors: c.AuthTypeErrors, AuthFailures: c.AuthFailures,
+		LinkLocalErrors: c.LinkLocalErrors, PeerErrors: c.PeerErrors, IntervalChanges: c.IntervalChanges, TwoActives: c.Conflicts, Oversleeps: c.Oversleeps, SendErrors: c.SendErrors,
 	}
 }
 

@@ -11,6 +11,7 @@
 //	mac.go       devices of virtual MACs
 //	sysctl.go    what they need of the kernel, with its undo
 //	watch.go     links and addresses as the kernel reports them
+//	local.go     the link-local address that IPv6 adverts are sent from
 //	announce.go  when each address is announced: a machine, pure
 //	garp.go      gratuitous ARP, and the socket of announcements
 //	na.go        unsolicited neighbour advertisements

@@ -63,6 +63,11 @@ func (m *machine) hasFamily(iface string, v4 bool) bool {
 	return slices.ContainsFunc(m.addrs[iface], func(p netip.Prefix) bool { return p.Addr().Is4() == v4 })
 }
 
+// hasLinkLocal says whether it has an IPv6 link-local address.
+func (m *machine) hasLinkLocal(iface string) bool {
+	return slices.ContainsFunc(m.addrs[iface], func(p netip.Prefix) bool { return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() })
+}
+
 // speaks says whether a link can be spoken on without a listen-address: by an
 // address of the peer's or the group's family; else by IPv4, or by an IPv6
 // address that somebody gave.
@@ -117,9 +122,12 @@ func (a *asker) group(m *machine, g *config.Group) {
 		switch {
 		case g.HelloSource.IsValid() && !m.has(g.Interface, g.HelloSource):
 			a.warn(fmt.Sprintf("%s: %s is not an address of %s: adverts cannot be sent from it", at("hello-source-address"), g.HelloSource, g.Interface))
-		case !m.hasFamily(g.Interface, true):
+		case !g.HelloSource.IsValid() && g.IPv6() && !m.hasLinkLocal(g.Interface):
+			a.warn(fmt.Sprintf("%s: %q has no IPv6 link-local address, which adverts are sent from: the group waits until it has one", at("interface"), g.Interface))
+		case !g.HelloSource.IsValid() && !g.IPv6() && !m.hasFamily(g.Interface, true):
 			a.warn(fmt.Sprintf("%s: %q has no IPv4 address of its own, which adverts are sent from: the group waits until it has one", at("interface"), g.Interface))
 		}
+		a.peers(m, g, at("peer-address"))
 	}
 	for i, v := range g.Installed() {
 		ip, key := v.Prefix.Addr(), "address"
@@ -140,6 +148,19 @@ func (a *asker) group(m *machine, g *config.Group) {
 		case !owns && advertised && g.Priority == ownerPriority:
 			a.fail(fmt.Sprintf("%s: 255 is for the router that owns the addresses, and %s has no %s: write 254 or less",
 				at("priority"), v.Interface, ip))
+		}
+	}
+}
+
+// peers looks at those that adverts go to by unicast.
+func (a *asker) peers(m *machine, g *config.Group, where string) {
+	for _, p := range g.Peers {
+		switch {
+		case m.has(g.Interface, p):
+			a.fail(fmt.Sprintf("%s: %s is this router's own address: name the other router's", where, p))
+		case g.PeerTTL == 255 && !p.IsLinkLocalUnicast() && !slices.ContainsFunc(m.addrs[g.Interface], func(n netip.Prefix) bool { return n.Masked().Contains(p) }):
+			a.warn(fmt.Sprintf("%s: %s is in no network of %s: each router on the way takes one from the TTL, so write peer-ttl-minimum, 254 for one router between",
+				where, p, g.Interface))
 		}
 	}
 }
