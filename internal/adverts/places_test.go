@@ -227,3 +227,77 @@ func TestVirtualMAC6(t *testing.T) {
 		t.Errorf("answers %v, at %s", ok, neigh)
 	}
 }
+
+// Announcements come as the garp options say, and all over again when the
+// interface has another MAC address.
+func TestAnnouncedByOptions(t *testing.T) {
+	l := newLab(t)
+	g := groups(200, 50*ms)
+	for i := range g {
+		g[i].GARP = config.GARP{Delay: 300 * ms, Refresh: 400 * ms, Repeat: 3, RefreshRepeat: 1}
+	}
+	heard := l.capture("r1lan")
+	count := func(mac [6]byte) (n int) {
+		for _, f := range heard.from(mac) {
+			if strings.HasPrefix(f, "ffffffffffff") && f[24:28] == "0806" && f[56:64] == "0a010064" && f[76:84] == "0a010064" {
+				n++
+			}
+		}
+		return n
+	}
+	var mac, other [6]byte
+	in(t, l.r[1], func() {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		mac = [6]byte(link.Attrs().HardwareAddr)
+	})
+	other = mac
+	other[5] ^= 0x55
+	a := l.start(1, Config{Groups: g})
+	await[AddressesIn](a, "AddressesIn", nil)
+	time.Sleep(150 * ms)
+	if n := count(mac); n != 3 {
+		t.Errorf("%d announcements at once, want 3", n)
+	}
+	time.Sleep(300 * ms)
+	if n := count(mac); n != 3 {
+		t.Errorf("%d announcements after the delay, want 3", n)
+	}
+	time.Sleep(600 * ms)
+	if n := count(mac); n < 1 || n > 2 {
+		t.Errorf("%d refreshes within 600 ms, want one each 400", n)
+	}
+	run(t, "ip", "-n", l.r[1], "link", "set", "eth0", "address", fmt.Sprintf("%x:%x:%x:%x:%x:%x", other[0], other[1], other[2], other[3], other[4], other[5]))
+	time.Sleep(150 * ms)
+	if n := count(other); n != 3 {
+		t.Errorf("%d announcements of the new MAC, want 3", n)
+	}
+	a.Announce("MAIN")
+	time.Sleep(150 * ms)
+	if n := count(other); n != 3 {
+		t.Errorf("%d announcements when asked for, want 3", n)
+	}
+}
+
+// A suspend is what CLOCK_BOOTTIME counts and CLOCK_MONOTONIC does not.
+func TestSleeps(t *testing.T) {
+	var s sleeps
+	for i, c := range []struct {
+		monotonic, boot int64
+		want            bool
+	}{
+		{1000, 5_000_000_000, false}, // whatever was before the start
+		{2000, 5_000_002_000, false},
+		{1_000_000_000, 6_049_000_000, false}, // read 49 ms apart
+		{2_000_000_000, 7_100_000_000, true},
+		{3_000_000_000, 8_100_000_000, false},
+		{4_000_000_000, 9_000_000_000, false},
+	} {
+		if got := s.slept(c.monotonic, c.boot); got != c.want {
+			t.Errorf("%d: %v, want %v", i, got, c.want)
+		}
+	}
+}
