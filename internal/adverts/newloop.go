@@ -28,8 +28,11 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	l.stage, err = newStage(&l.clock, l.wake, s, l.ports)
-	return l, err
+	if l.stage, err = newStage(&l.clock, l.wake, s, l.ports); err != nil {
+		return nil, err
+	}
+	l.stage.vouched = l.shm.vouched()
+	return l, nil
 }
 
 func (l *loop) open() (err error) {

@@ -80,6 +80,7 @@ type stage struct {
 	kick    int // eventfd: an order is waiting
 	wake    int // eventfd of the election thread
 	alive   atomic.Int64
+	vouched *atomic.Uint64 // of the shared page
 	done    chan struct{}
 
 	watch *vip.Watch

@@ -3,6 +3,8 @@
 package adverts
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/internal/vip"
@@ -42,6 +44,24 @@ func (st *stage) say(i int, reply bool) {
 		return
 	}
 	st.garp.Send(l.Index, v.says[bit(reply)])
+}
+
+// rivalFor is how long the word of a second Active counts.
+const rivalFor = int64(2 * time.Second)
+
+// holdRefreshes: in a parted network the peer is Active as well, and says so
+// elsewhere. When the parts are joined its flows are still unknown here, and a
+// refresh in the moment before its first advert would call their packets. What
+// the daemon orders then is announced all the same.
+func (st *stage) holdRefreshes(now int64) {
+	at := int64(st.vouched.Load())
+	if at == 0 || now-at >= rivalFor || int(st.setup.Vouched) >= len(st.sets) {
+		return
+	}
+	ss := &st.sets[st.setup.Vouched]
+	for i := range ss.virtual {
+		st.said.Hold(ss.virtual[i].announced, now+int64(time.Second))
+	}
 }
 
 // spoken is where an announcement's address is.

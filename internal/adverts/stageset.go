@@ -239,5 +239,6 @@ func (st *stage) work(now int64) {
 			st.announce(ss, now)
 		}
 	}
+	st.holdRefreshes(now)
 	st.said.Due(now, st.say)
 }

@@ -50,6 +50,7 @@ type announcement struct {
 	second int64 // when the second set begins, 0: none to come
 	left   int   // rounds left of this set or refresh
 	reply  bool  // requests and replies by turns: some stacks learn from one only
+	slow   bool  // the next round is a refresh
 }
 
 // Add adds an address on an interface; indices count from 0.
@@ -65,7 +66,7 @@ func (m *Announcements) Add(iface int, t Timing) {
 // announced begins again.
 func (m *Announcements) Start(i int, now int64) {
 	a := &m.items[i]
-	a.at, a.left, a.second, a.reply = now, a.timing.Repeat, 0, false
+	a.at, a.left, a.second, a.reply, a.slow = now, a.timing.Repeat, 0, false, false
 	if a.timing.Delay > 0 {
 		a.second = now + a.timing.Delay
 	}
@@ -73,6 +74,13 @@ func (m *Announcements) Start(i int, now int64) {
 
 // Stop ends what Start began.
 func (m *Announcements) Stop(i int) { m.items[i].at = 0 }
+
+// Hold puts refreshes of address i off until a time; sets go on.
+func (m *Announcements) Hold(i int, until int64) {
+	if a := &m.items[i]; a.slow && a.at != 0 {
+		a.at = max(a.at, until)
+	}
+}
 
 // Next is when Due has work, 0 never.
 func (m *Announcements) Next() int64 {
@@ -138,7 +146,7 @@ func (a *announcement) next(now int64) {
 	case a.second != 0:
 		a.at, a.left, a.second = max(a.second, now+roundGap), a.timing.Repeat, 0
 	case a.timing.Refresh != 0:
-		a.at, a.left = now+a.timing.Refresh, a.timing.RefreshRepeat
+		a.at, a.left, a.slow = now+a.timing.Refresh, a.timing.RefreshRepeat, true
 	default:
 		a.at = 0
 	}

@@ -110,6 +110,24 @@ func TestAnnounceAgain(t *testing.T) {
 	}
 }
 
+// Refreshes can be put off, sets cannot.
+func TestAnnounceHold(t *testing.T) {
+	var m Announcements
+	m.Add(0, usual)
+	m.Start(0, start)
+	var got []string
+	for at := int64(0); at < 21*second; at += second {
+		if at < 13*second {
+			m.Hold(0, start+at+2*second)
+		}
+		got = append(got, script(t, &m, start+at, start+at+second)...)
+	}
+	want := strings.Fields("0:0 20:0r 5000:0 5020:0r 14000:0 19000:0r")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // A thousand addresses: the first 64 of each interface at once, the rest at
 // 4000 a second, everyone's first before anyone's second, and an interface
 // does not wait for another.
