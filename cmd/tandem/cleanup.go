@@ -16,7 +16,7 @@ import (
 func cleanupCommand() *cli.Command {
 	return &cli.Command{
 		Name:   "cleanup",
-		Usage:  "remove the virtual addresses that a killed tandem left",
+		Usage:  "remove the virtual addresses and MACs that a killed tandem left",
 		Hidden: true,
 		Action: func(ctx *cli.Context) error {
 			n, err := vip.Cleanup()
@@ -28,7 +28,7 @@ func cleanupCommand() *cli.Command {
 			}{n}
 			return show(ctx, v, func(w io.Writer) {
 				if n > 0 {
-					fmt.Fprintf(w, "removed %d virtual addresses that were left\n", n)
+					fmt.Fprintf(w, "removed %d virtual addresses and MAC devices that were left\n", n)
 				}
 			})
 		},

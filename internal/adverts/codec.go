@@ -195,6 +195,7 @@ type group struct {
 	Source       netip.Addr
 	Addresses    []address
 	Wire         transport
+	Place        placing
 }
 
 // address is one virtual address and the interface that carries it.
@@ -209,13 +210,8 @@ func (g *group) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(g.Interval))
 	b = binary.BigEndian.AppendUint64(b, uint64(g.PreemptDelay))
 	b = appendAddr(b, g.Source)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(g.Addresses)))
-	for _, a := range g.Addresses {
-		b = appendAddr(b, a.Prefix.Addr())
-		b = append(b, byte(a.Prefix.Bits()))
-		b = appendString(b, a.Interface)
-	}
-	return g.Wire.append(b)
+	b = appendAddresses(b, g.Addresses)
+	return g.Place.append(g.Wire.append(b))
 }
 
 func (g *group) parse(b []byte) error {
@@ -226,14 +222,9 @@ func (g *group) parse(b []byte) error {
 	n.Preempt = r.bool()
 	n.Interval, n.PreemptDelay = int64(r.u64()), int64(r.u64())
 	n.Source = r.addr()
-	count := int(r.u16())
-	for i := 0; i < count && !r.bad; i++ {
-		a, bits := r.addr(), int(r.u8())
-		p := netip.PrefixFrom(a, bits)
-		r.bad = r.bad || !p.IsValid()
-		n.Addresses = append(n.Addresses, address{Prefix: p, Interface: r.string()})
-	}
+	n.Addresses = r.addresses()
 	n.Wire.parse(&r)
+	n.Place.parse(&r)
 	if r.bad || len(r.b) != 0 {
 		return fmt.Errorf("%w: group", errMessage)
 	}
@@ -253,6 +244,16 @@ func appendString(b []byte, s string) []byte { return append(append(b, byte(len(
 func appendAddr(b []byte, a netip.Addr) []byte {
 	raw := a.AsSlice()
 	return append(append(b, byte(len(raw))), raw...)
+}
+
+func appendAddresses(b []byte, list []address) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(list)))
+	for _, a := range list {
+		b = appendAddr(b, a.Prefix.Addr())
+		b = append(b, byte(a.Prefix.Bits()))
+		b = appendString(b, a.Interface)
+	}
+	return b
 }
 
 // reader takes values off the front of b; after the first short one it
@@ -295,4 +296,15 @@ func (r *reader) addr() netip.Addr {
 		r.bad = true
 		return netip.Addr{}
 	}
+}
+
+func (r *reader) addresses() (out []address) {
+	count := int(r.u16())
+	for i := 0; i < count && !r.bad; i++ {
+		a, bits := r.addr(), int(r.u8())
+		p := netip.PrefixFrom(a, bits)
+		r.bad = r.bad || !p.IsValid()
+		out = append(out, address{Prefix: p, Interface: r.string()})
+	}
+	return out
 }

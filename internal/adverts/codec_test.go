@@ -34,7 +34,7 @@ func TestCodecSymmetry(t *testing.T) {
 	if err := gotHello.parse(h.append(nil)); err != nil || gotHello != h {
 		t.Errorf("hello %+v, %v", gotHello, err)
 	}
-	g := wireGroup(groups(200, 10*ms)[0])
+	g := wireGroup(behindMAC(200, 10*ms)[0])
 	g.Source = netip.MustParseAddr("10.0.0.1")
 	g.Wire = transport{Checksum: vrrp.ChecksumMessage, AuthType: vrrp.AuthText, Auth: [8]byte{'1'}, PeerTTL: 254,
 		Peers: []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")}}
@@ -67,7 +67,7 @@ func TestCodecRefusals(t *testing.T) {
 			t.Errorf("hello %s: accepted", name)
 		}
 	}
-	raw := wireGroup(groups(200, 10*ms)[0]).appendTo()
+	raw := wireGroup(behindMAC(200, 10*ms)[0]).appendTo()
 	for n := range raw {
 		var g group
 		if g.parse(raw[:n]) == nil {
@@ -86,7 +86,7 @@ func FuzzMessage(f *testing.F) {
 	h := hello{Sets: 1, Ring: true}
 	for _, m := range []message{
 		{Type: msgGo}, {Type: msgHello, Tail: h.append(nil)},
-		{Type: msgGroup, Tail: wireGroup(groups(1, 10*ms)[0]).appendTo()},
+		{Type: msgGroup, Tail: wireGroup(behindMAC(1, 10*ms)[0]).appendTo()},
 		{Type: msgAlarm, Kind: uint8(AlarmAddress), Peer: netip.MustParseAddr("10.0.0.1")},
 	} {
 		f.Add(m.append(nil))

@@ -106,12 +106,15 @@ type router struct {
 	gone   chan struct{}
 }
 
+// garp has the defaults of the configuration.
+var garp = config.GARP{Delay: 5 * time.Second, Refresh: 5 * time.Second, RefreshRepeat: 1, Repeat: 5}
+
 func groups(priority uint8, interval time.Duration) []config.Group {
 	return []config.Group{{
-		Name: "LAN", Interface: "eth0", VRID: 10, Priority: priority, AdvertInterval: interval, Version: 3,
+		Name: "LAN", Interface: "eth0", VRID: 10, Priority: priority, AdvertInterval: interval, Version: 3, GARP: garp,
 		Addresses: []config.Address{{Prefix: netip.MustParsePrefix("10.1.0.100/24"), Interface: "eth0"}},
 	}, {
-		Name: "WAN", Interface: "eth1", VRID: 20, Priority: priority, AdvertInterval: interval, Version: 3,
+		Name: "WAN", Interface: "eth1", VRID: 20, Priority: priority, AdvertInterval: interval, Version: 3, GARP: garp,
 		Addresses: []config.Address{{Prefix: netip.MustParsePrefix("10.2.0.100/24"), Interface: "eth1"}},
 	}}
 }

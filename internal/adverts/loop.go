@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tandem-ha/tandem/internal/vip"
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
@@ -47,6 +48,7 @@ type loop struct {
 	epoll  int
 	timer  int
 	sender int
+	framer int // the same for virtual MACs
 	wake   int // eventfd: the stage reported, or interrupt was called
 	stage  *stage
 	recv   *receiver
@@ -65,6 +67,10 @@ type loop struct {
 	orphan   bool  // the daemon is gone
 	stopFlag atomic.Bool
 	limits   string
+
+	devices []*vip.MAC // by group; nil: no virtual MAC
+	noMAC   []bool     // by group: its device is not there
+	frame   []byte
 
 	now    int64 // of this turn
 	inbox  [messageSize]byte
@@ -97,6 +103,7 @@ type port struct {
 type set struct {
 	*vrrp.Set
 	gate   gate
+	given  bool  // the role was handed over: see linger
 	groups []int // by member
 	dirty  bool
 }
@@ -112,7 +119,7 @@ func (l *loop) close() {
 	if l.ring != nil {
 		l.ring.Close()
 	}
-	for _, fd := range []int{l.epoll, l.timer, l.wake, l.sender} {
+	for _, fd := range []int{l.epoll, l.timer, l.wake, l.sender, l.framer} {
 		unix.Close(fd)
 	}
 	l.shm.close()

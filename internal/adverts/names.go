@@ -77,14 +77,9 @@ func wireGroup(g config.Group) group {
 		Interval:     int64(g.AdvertInterval),
 		PreemptDelay: int64(g.PreemptDelay),
 		Source:       g.HelloSource,
+		Addresses:    wireAddresses(g.Addresses, g.Interface),
 		Wire:         wireTransport(&g),
-	}
-	for _, a := range g.Addresses {
-		iface := a.Interface
-		if iface == "" {
-			iface = g.Interface
-		}
-		w.Addresses = append(w.Addresses, address{Prefix: a.Prefix, Interface: iface})
+		Place:        wirePlacing(&g),
 	}
 	return w
 }
@@ -144,6 +139,7 @@ const (
 	reasonDuplicate // and found another host
 	reasonOther     // another member of the set is in fault
 	reasonStopped
+	reasonNoDevice // of the virtual MAC
 )
 
 // ofAddress: the interface lacks the address that adverts are sent from.
@@ -170,6 +166,8 @@ func (n *names) reason(group uint16, r reason) string {
 		return "another member of the sync group waits"
 	case reasonStopped:
 		return "stopped"
+	case reasonNoDevice:
+		return "interface " + iface + " has no device for the virtual MAC yet (the log says why)"
 	}
 	return ""
 }
@@ -194,8 +192,8 @@ func (n *names) alarmText(m *message) string {
 		return "adverts cannot be sent on " + g.Interface + ": " + errnoText(m.Value)
 	case AlarmAddress:
 		a := netip.Prefix{}
-		if i := int(m.Term); i < len(g.Addresses) {
-			a = g.Addresses[i].Prefix
+		if all := g.Installed(); int(m.Term) < len(all) {
+			a = all[m.Term].Prefix
 		}
 		if m.Flags&flagOn == 0 {
 			return "virtual address " + a.String() + " is in"

@@ -18,6 +18,7 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	l.recv = newReceiver(&l.clock)
 	l.onPacket = l.takePacket
 	l.addPorts()
+	l.addDevices()
 	l.addSets()
 	f := os.NewFile(uintptr(sock)+1, "tandem-adverts")
 	var err error
@@ -27,8 +28,11 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	l.stage, err = newStage(&l.clock, l.wake, s, l.ports)
-	return l, err
+	if l.stage, err = newStage(&l.clock, l.wake, s, l.ports); err != nil {
+		return nil, err
+	}
+	l.stage.vouched = l.shm.vouched()
+	return l, nil
 }
 
 func (l *loop) open() (err error) {
@@ -42,6 +46,9 @@ func (l *loop) open() (err error) {
 		return fmt.Errorf("open eventfd: %w", err)
 	}
 	if l.sender, err = openSender(); err != nil {
+		return err
+	}
+	if l.framer, err = openFramer(); err != nil {
 		return err
 	}
 	for _, w := range []struct {
@@ -75,6 +82,15 @@ func (l *loop) addPorts() {
 		}
 		l.ports[p].byVRID[g.VRID] = uint16(i + 1)
 		l.portOf = append(l.portOf, p)
+	}
+}
+
+// addDevices: a group with a virtual MAC waits for its device.
+func (l *loop) addDevices() {
+	l.frame = make([]byte, 0, recvSize)
+	for i := range l.setup.groups {
+		m := l.setup.groups[i].device()
+		l.devices, l.noMAC = append(l.devices, m), append(l.noMAC, m != nil)
 	}
 }
 

@@ -63,6 +63,7 @@ func (l *loop) promote(i int, a vrrp.Action) {
 
 func (l *loop) demote(i int, m message) {
 	g := &l.sets[i].gate
+	l.sets[i].given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
 	do := g.demote(l.now)
 	m.Type, m.Term, m.Group = msgDemoting, g.term, 0
 	l.tell(m)
@@ -78,7 +79,7 @@ func (l *loop) do(i int, do gateDo) {
 		return
 	}
 	s := &l.sets[i]
-	o := order{set: uint16(i), term: s.gate.term}
+	o := order{set: uint16(i), term: s.gate.term, linger: s.given}
 	m := message{Set: uint16(i), Term: s.gate.term, At: l.now}
 	if do&doInstall != 0 {
 		o.kind = orderInstall
@@ -115,7 +116,7 @@ func (l *loop) send(i int, a vrrp.Action) {
 		return
 	}
 	sum := s.Advert(a.Member, a.Priority, &l.advert)
-	err := l.transmit(p, l.setup.groups[g].Wire.Peers, src, sum)
+	err := l.transmit(g, p, src, sum)
 	l.noteSend(i, g, p, err)
 	if err != nil {
 		st.Counters.SendErrors++
@@ -160,9 +161,19 @@ func (l *loop) waitsFor(i int) (group uint16, why int64) {
 func (l *loop) fault(g int) reason {
 	p := &l.ports[l.portOf[g]]
 	if p.reason.ofAddress() && l.setup.groups[g].Source.IsValid() {
-		return reasonNone
+		return l.deviceFault(g)
+	}
+	if p.reason == reasonNone {
+		return l.deviceFault(g)
 	}
 	return p.reason
+}
+
+func (l *loop) deviceFault(g int) reason {
+	if l.noMAC[g] {
+		return reasonNoDevice
+	}
+	return reasonNone
 }
 
 // tell writes to the daemon without waiting.
@@ -257,6 +268,9 @@ func (l *loop) heed(r *report) {
 		l.do(i, l.sets[i].gate.removed(r.term))
 	case reportPort:
 		l.changePort(r)
+	case reportMAC:
+		l.noMAC[r.group] = !r.on
+		l.faultChanged(int(r.group))
 	case reportReady:
 		l.ready = true
 		l.startAt = l.now + l.setup.StartupDelay
@@ -287,13 +301,19 @@ func (l *loop) changePort(r *report) {
 		if l.portOf[g] != int(r.port) {
 			continue
 		}
-		i := int(l.setup.setOf[g])
-		s := &l.sets[i]
+		s := &l.sets[l.setup.setOf[g]]
 		s.SetSource(s.member(g), l.source(g, p))
-		s.SetFault(s.member(g), l.fault(g) != reasonNone, l.now)
-		s.dirty = true
-		l.perform(i)
+		l.faultChanged(g)
 	}
+}
+
+// faultChanged tells the set of group g what has become of its fault.
+func (l *loop) faultChanged(g int) {
+	i := int(l.setup.setOf[g])
+	s := &l.sets[i]
+	s.SetFault(s.member(g), l.fault(g) != reasonNone, l.now)
+	s.dirty = true
+	l.perform(i)
 }
 
 // publish writes the state of every set that changed.

@@ -56,13 +56,14 @@ func destination(ifindex int32, v6 bool) to {
 
 func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
-// transmit puts l.advert on the wire, to each peer or to all. The error is the
+// transmit puts l.advert of group g on the wire, to each peer or to all. The error is the
 // first; the other peers get theirs.
-func (l *loop) transmit(p *port, peers []netip.Addr, src netip.Addr, sum vrrp.Checksum) (first error) {
+func (l *loop) transmit(g int, p *port, src netip.Addr, sum vrrp.Checksum) (first error) {
+	peers := l.setup.groups[g].Wire.Peers
 	p.id++
 	if len(peers) == 0 {
 		l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, multicast(p.v6), p.id)
-		return unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, &p.to.link)
+		return l.cast(g, &p.to.link)
 	}
 	for _, peer := range peers {
 		l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, peer, p.id)

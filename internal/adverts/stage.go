@@ -22,6 +22,8 @@ type order struct {
 	set  uint16
 	term uint32
 	fd   int
+
+	linger bool // orderRemove: the role was handed over
 }
 
 type orderKind uint8
@@ -57,6 +59,7 @@ const (
 	reportInstalled
 	reportRemoved
 	reportAddress
+	reportMAC // on: the group's virtual MAC device is there
 )
 
 const (
@@ -77,6 +80,7 @@ type stage struct {
 	kick    int // eventfd: an order is waiting
 	wake    int // eventfd of the election thread
 	alive   atomic.Int64
+	vouched *atomic.Uint64 // of the shared page
 	done    chan struct{}
 
 	watch *vip.Watch
@@ -84,7 +88,12 @@ type stage struct {
 	garp  *vip.Announcer
 	links map[string]vip.Link
 	own   map[int32][]netip.Prefix
+	own6  map[int32][]netip.Prefix
 	local map[int32]vip.Local // for IPv6 groups
+
+	said   vip.Announcements
+	spoken []spoken // by index in said
+	sleeps sleeps
 
 	setup   *setup
 	ports   []stagePort
@@ -108,13 +117,13 @@ func newStage(c *clock, wake int, s *setup, ports []port) (*stage, error) {
 		clock: c, wake: wake, setup: s,
 		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
 		done:  make(chan struct{}),
-		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, local: map[int32]vip.Local{},
+		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, own6: map[int32][]netip.Prefix{}, local: map[int32]vip.Local{},
 		restore: map[string]func(){},
 	}
 	for _, p := range ports {
 		st.ports = append(st.ports, stagePort{name: p.name, v6: p.v6, rx: -1, reason: reasonStarting})
 	}
-	st.sets = newStageSets(s)
+	st.addSets()
 	var err error
 	if st.kick, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("open eventfd: %w", err)
@@ -160,6 +169,7 @@ func (st *stage) run() {
 	defer runtime.UnlockOSThread()
 	defer close(st.done)
 	st.readAll()
+	st.makeMACs(st.clock.now())
 	st.report(report{kind: reportReady})
 	fds := []unix.PollFd{{Fd: int32(st.kick), Events: unix.POLLIN}, {Fd: int32(st.watch.FD()), Events: unix.POLLIN}}
 	for !st.ending {
@@ -169,8 +179,12 @@ func (st *stage) run() {
 		}
 		st.obey()
 		st.look()
+		st.lookForSleep(st.clock.now())
+		st.makeMACs(st.clock.now())
 		st.work(st.clock.now())
 	}
+	_, err := vip.RemoveMACs()
+	complain(err)
 	for _, undo := range st.restore {
 		undo()
 	}
@@ -182,7 +196,7 @@ func (st *stage) run() {
 // timeout is the time to the next work in milliseconds, rounded up.
 func (st *stage) timeout() int {
 	now := st.clock.now()
-	next := now + int64(time.Hour)
+	next := earlier(earlier(now+int64(time.Hour), st.said.Next()), st.nextMAC())
 	for i := range st.sets {
 		next = earlier(next, st.sets[i].next(st.refresh))
 	}
@@ -199,7 +213,7 @@ func (st *stage) obey() {
 			case orderRemove:
 				st.remove(o)
 			case orderAnnounce:
-				st.sets[o.set].announce(st.clock.now())
+				st.announce(&st.sets[o.set], st.clock.now())
 			case orderClose:
 				unix.Close(o.fd)
 			case orderEnd:
@@ -228,11 +242,13 @@ func (st *stage) readAll() {
 	}
 	clear(st.links)
 	clear(st.own)
+	clear(st.own6)
 	clear(st.local)
 	for _, l := range list {
 		st.links[l.Name] = l
 		st.readOwn(l.Index)
 	}
+	st.checkMACs()
 	for i := range st.ports {
 		st.checkPort(i)
 	}
@@ -242,12 +258,19 @@ func (st *stage) readOwn(index int32) {
 	if own, err := vip.Own(index); err == nil {
 		st.own[index] = own
 	}
+	if own, err := vip.Own6(index); err == nil {
+		st.own6[index] = own
+	}
 	if local, err := vip.LinkLocal(index, st.local[index].Addr); err == nil {
 		st.local[index] = local
 	}
 }
 
 func (st *stage) linkChanged(l vip.Link) {
+	if old, known := st.links[l.Name]; known && !l.Deleted && moved(old, l) {
+		st.announceOn(l.Name, st.clock.now())
+	}
+	st.watchMAC(l)
 	for name, old := range st.links { // renamed, or gone
 		if old.Index == l.Index && (l.Deleted || name != l.Name) {
 			delete(st.links, name)
@@ -255,6 +278,7 @@ func (st *stage) linkChanged(l vip.Link) {
 	}
 	if l.Deleted {
 		delete(st.own, l.Index)
+		delete(st.own6, l.Index)
 		delete(st.local, l.Index)
 	} else {
 		if _, known := st.own[l.Index]; !known {

@@ -13,91 +13,106 @@ import (
 	"github.com/tandem-ha/tandem/internal/vip"
 )
 
-// Announcements of a new Active: a burst at once, paced, and another one when
-// switches and hosts that were busy then have calmed down (the names and
-// numbers of the garp options: master-repeat 5, master-delay 5 s).
-const (
-	burst      = 5
-	burstGap   = int64(20 * time.Millisecond)
-	burstDelay = int64(5 * time.Second)
-)
+// linger is how long a virtual MAC still takes frames after its role was
+// handed over, though nothing leaves by it any more: what is on its way until
+// the new Active's first advert has taught the switches is forwarded, not lost.
+const linger = int64(50 * time.Millisecond)
 
 // stageSet is one set's addresses.
 type stageSet struct {
 	virtual []virtual
 	addrs   []vip.Address // what is in, same index as virtual
 	errs    []unix.Errno
+	macs    []*stageMAC
 	in      bool
 
-	round    int   // of the announcement, 0..2*burst
-	burstAt  int64 // next round, 0 none
 	repair   int64 // someone removed an address: put it back then, 0 no
 	repaired int64
+	out      int64 // a lingering set: its addresses go then, 0 no
+	outTerm  uint32
 }
 
 // virtual is one configured address.
 type virtual struct {
 	group, index uint16
 	prefix       netip.Prefix
-	iface        string
+	iface        string     // the device that carries it
+	wire         string     // the interface that its announcements leave by
+	announced    int        // index in the stage's announcements
 	failed       unix.Errno // last reported
-	garp         [2][]byte  // request, reply, for mac
+	says         [2][]byte  // request, reply, or twice the same; for mac
 	mac          [6]byte
 }
 
-func newStageSets(s *setup) []stageSet {
-	out := make([]stageSet, s.Sets)
-	for i := range s.groups {
-		ss := &out[s.setOf[i]]
-		for j, a := range s.groups[i].Addresses {
-			ss.virtual = append(ss.virtual, virtual{group: uint16(i), index: uint16(j), prefix: a.Prefix, iface: a.Interface})
+// addSets makes the sets, and tells the announcements of every address.
+func (st *stage) addSets() {
+	st.sets = make([]stageSet, st.setup.Sets)
+	wires := map[string]int{}
+	for i := range st.setup.groups {
+		g, set := &st.setup.groups[i], st.setup.setOf[i]
+		ss := &st.sets[set]
+		mac := g.device()
+		if mac != nil {
+			ss.macs = append(ss.macs, &stageMAC{MAC: mac, group: uint16(i)})
+		}
+		for j, a := range g.installed() {
+			v := virtual{group: uint16(i), index: uint16(j), prefix: a.Prefix, iface: a.Interface, wire: a.Interface, announced: len(st.spoken)}
+			if mac != nil && a.Interface == g.Interface {
+				v.iface = mac.Name()
+			}
+			if _, known := wires[v.wire]; !known {
+				wires[v.wire] = len(wires)
+			}
+			st.said.Add(wires[v.wire], g.Place.Timing)
+			st.spoken = append(st.spoken, spoken{set: set, at: len(ss.virtual)})
+			ss.virtual = append(ss.virtual, v)
 		}
 	}
-	for i := range out {
-		out[i].addrs = make([]vip.Address, len(out[i].virtual))
-		out[i].errs = make([]unix.Errno, len(out[i].virtual))
+	for i := range st.sets {
+		ss := &st.sets[i]
+		ss.addrs, ss.errs = make([]vip.Address, len(ss.virtual)), make([]unix.Errno, len(ss.virtual))
 	}
-	return out
 }
 
 // next is when the set has work, 0 never.
 func (ss *stageSet) next(refresh int64) int64 {
 	if !ss.in {
-		return 0
+		return ss.out
 	}
-	return earlier(earlier(refresh, ss.burstAt), ss.repair)
-}
-
-// announce starts a burst now.
-func (ss *stageSet) announce(now int64) {
-	if ss.in {
-		ss.round, ss.burstAt = 0, now
-	}
+	return earlier(refresh, ss.repair)
 }
 
 func (st *stage) install(o order) {
 	ss := &st.sets[o.set]
 	now := st.clock.now()
+	if ss.out != 0 {
+		st.takeOut(o.set)
+	}
 	if !ss.in {
 		st.plan(ss)
 	}
 	ss.in = true
+	st.raise(ss)
 	st.put(o.set)
 	if st.refresh == 0 || st.refresh < now {
 		st.refresh = now + refreshEvery
 	}
-	ss.announce(now)
-	st.announceRound(ss, now)
+	st.announce(ss, now)
+	st.said.Due(now, st.say)
 	st.report(report{kind: reportInstalled, set: o.set, term: o.term})
 }
 
-// plan decides where and in which form each address goes in.
+// plan decides where and in which form each address goes in. A subnet of an
+// address on a virtual MAC is its parent's.
 func (st *stage) plan(ss *stageSet) {
 	for i := range ss.virtual {
 		v := &ss.virtual[i]
-		l := st.links[v.iface]
-		ss.addrs[i] = vip.Address{Prefix: vip.Plan(v.prefix, st.own[l.Index]), IfIndex: l.Index}
-		if p := ss.addrs[i].Prefix; p.Addr().Is4() && !p.IsSingleIP() && st.restore[v.iface] == nil {
+		own := st.own[st.links[v.wire].Index]
+		if v.prefix.Addr().Is6() {
+			own = st.own6[st.links[v.wire].Index]
+		}
+		ss.addrs[i] = vip.Address{Prefix: vip.Plan(v.prefix, own), IfIndex: st.links[v.iface].Index}
+		if p := ss.addrs[i].Prefix; p.Addr().Is4() && !p.IsSingleIP() && v.iface == v.wire && st.restore[v.iface] == nil {
 			restore, err := vip.KeepSecondaries(v.iface)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "adverts:", err)
@@ -123,13 +138,40 @@ func (st *stage) put(set uint16) {
 		if errno != v.failed {
 			v.failed = errno
 			st.report(report{kind: reportAddress, set: set, group: v.group, port: v.index, errno: errno, on: errno != 0})
+			if errno == 0 {
+				st.said.Start(v.announced, st.clock.now())
+			}
 		}
 	}
 }
 
+// remove takes a set's addresses out; where a virtual MAC was handed over,
+// after linger.
 func (st *stage) remove(o order) {
 	ss := &st.sets[o.set]
-	ss.in, ss.burstAt, ss.repair = false, 0, 0
+	lingers := o.linger && ss.in && len(ss.macs) > 0
+	ss.in, ss.repair, ss.outTerm = false, 0, o.term
+	for i := range ss.virtual {
+		st.said.Stop(ss.virtual[i].announced)
+	}
+	if !lingers {
+		st.takeOut(o.set)
+		return
+	}
+	for _, m := range ss.macs {
+		complain(m.Mute(m.index))
+	}
+	ss.out = st.clock.now() + linger
+}
+
+// takeOut: virtual MACs first, which is one request for all that is on them;
+// from then on nothing is answered or sent by them.
+func (st *stage) takeOut(set uint16) {
+	ss := &st.sets[set]
+	ss.out = 0
+	for _, m := range ss.macs {
+		complain(m.Down(m.index))
+	}
 	clear(ss.errs)
 	if err := st.conn.Remove(ss.addrs, ss.errs); err != nil {
 		fmt.Fprintln(os.Stderr, "adverts:", err)
@@ -139,7 +181,13 @@ func (st *stage) remove(o order) {
 			fmt.Fprintf(os.Stderr, "adverts: remove %s: %v\n", ss.addrs[i].Prefix, errno)
 		}
 	}
-	st.report(report{kind: reportRemoved, set: o.set, term: o.term})
+	st.report(report{kind: reportRemoved, set: set, term: ss.outTerm})
+}
+
+func complain(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "adverts:", err)
+	}
 }
 
 // missing: someone removed an address of ours. It goes back in at once, but
@@ -149,11 +197,18 @@ func (st *stage) missing(a vip.Address) {
 		ss := &st.sets[i]
 		for j := range ss.addrs {
 			if ss.in && ss.repair == 0 && ss.addrs[j] == a {
-				ss.repair = max(st.clock.now(), ss.repaired+repairEvery)
+				st.mend(ss)
 				v := &ss.virtual[j]
 				st.report(report{kind: reportAddress, set: uint16(i), group: v.group, port: v.index, on: true})
 			}
 		}
+	}
+}
+
+// mend plans a repair of the set, the first one at once.
+func (st *stage) mend(ss *stageSet) {
+	if ss.repair == 0 {
+		ss.repair = max(st.clock.now(), ss.repaired+repairEvery)
 	}
 }
 
@@ -165,57 +220,25 @@ func (st *stage) work(now int64) {
 	}
 	for i := range st.sets {
 		ss := &st.sets[i]
+		if ss.out != 0 && now >= ss.out {
+			st.takeOut(uint16(i))
+		}
 		if !ss.in {
 			continue
 		}
 		repair := ss.repair != 0 && now >= ss.repair
 		// A dead election thread must not keep addresses alive.
 		if (refresh || repair) && now-st.alive.Load() < deadAfter {
+			if repair {
+				st.raise(ss)
+			}
 			st.put(uint16(i))
 		}
 		if repair {
 			ss.repair, ss.repaired = 0, now
-			ss.announce(now)
-		}
-		if ss.burstAt != 0 && now >= ss.burstAt {
-			st.announceRound(ss, now)
+			st.announce(ss, now)
 		}
 	}
-}
-
-// announceRound sends one gratuitous ARP per address and plans the next
-// round: requests and replies by turns.
-func (st *stage) announceRound(ss *stageSet, now int64) {
-	for i := range ss.virtual {
-		v := &ss.virtual[i]
-		l, ok := st.links[v.iface]
-		if !ok || ss.errs[i] != 0 || !v.prefix.Addr().Is4() || l.MAC == ([6]byte{}) {
-			continue
-		}
-		if v.build(l.MAC) == nil {
-			st.garp.Send(l.Index, v.garp[ss.round%2])
-		}
-	}
-	ss.round++
-	switch {
-	case ss.round >= 2*burst:
-		ss.burstAt = 0
-	case ss.round == burst:
-		ss.burstAt = now + burstDelay
-	default:
-		ss.burstAt = now + burstGap
-	}
-}
-
-// build makes the messages anew only when the MAC changed.
-func (v *virtual) build(mac [6]byte) (err error) {
-	if v.garp[0] != nil && v.mac == mac {
-		return nil
-	}
-	v.mac = mac
-	ip := v.prefix.Addr()
-	if v.garp[0], err = vip.GARP(ip, mac, false); err == nil {
-		v.garp[1], err = vip.GARP(ip, mac, true)
-	}
-	return err
+	st.holdRefreshes(now)
+	st.said.Due(now, st.say)
 }

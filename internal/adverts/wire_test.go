@@ -172,8 +172,8 @@ func TestWireByTshark(t *testing.T) {
 		}
 	}
 	out = tshark(t, pcap, "arp.isgratuitous", "-e", "arp.src.proto_ipv4", "-e", "frame.time_relative")
-	if n := strings.Count(out, "10.1.0.100"); n != burst {
-		t.Errorf("%d announcements, want %d:\n%s", n, burst, out)
+	if n := strings.Count(out, "10.1.0.100"); n != garp.Repeat {
+		t.Errorf("%d announcements, want %d:\n%s", n, garp.Repeat, out)
 	}
 }
 

@@ -20,6 +20,7 @@ func checkVRRP(root *table, v *VRRP, external bool) {
 	}
 	checkVRIDs(root, v.Groups)
 	checkAddresses(root, v.Groups)
+	checkExcluded(root, v.Groups)
 	member := make(map[string]string) // group -> its sync group
 	for _, s := range v.SyncGroups {
 		checkMembers(root, v, s, member)

@@ -171,13 +171,9 @@ f:13: conntrack-sync.failover-mechanism.vrrp.group: "LAN": is a member of sync g
 func TestNotYet(t *testing.T) {
 	const group, sync, link, member = "vrid = 10\n", "authentication = \"none\"\n", "[conntrack-sync.interface.eth2]\n", "member = [\"LAN\", \"WAN\"]\n"
 	for _, tt := range []struct{ after, line string }{
-		{group, `virtual-mac = true`},
-		{group, `rfc3768-compatibility = true`},
-		{group, `excluded-address = ["10.0.8.1/24"]`},
 		{group, `track.interface = ["eth4"]`},
 		{group, `health-check.script = "/bin/true"`},
 		{group, `transition-script.master = "/bin/true"`},
-		{group, `garp.interval = "1s"`},
 		{member, `health-check.script = "/bin/true"`},
 		{sync, `expect-sync = ["ftp"]`},
 		{"name = \"r1\"\n", "[capture]\nmode = \"tracing\""},
@@ -202,7 +198,7 @@ func TestDefaults(t *testing.T) {
 	policy := conntrack.DefaultPolicy()
 	group := func(name, iface string, vrid uint8, addr string) Group {
 		return Group{Name: name, Interface: iface, VRID: vrid, Priority: 100, AdvertInterval: time.Second, Version: 3,
-			Addresses: []Address{{Prefix: netip.MustParsePrefix(addr), Interface: iface}}}
+			Addresses: []Address{{Prefix: netip.MustParsePrefix(addr), Interface: iface}}, GARP: defaultGARP}
 	}
 	want := &Config{
 		Path: "f",
@@ -301,9 +297,9 @@ level = "debug"
 			Groups: []Group{
 				{Name: "B", Description: "uplink", Interface: "eth1", VRID: 255, Priority: 254, AdvertInterval: 40950 * time.Millisecond,
 					NoPreempt: true, PreemptDelay: 1000 * time.Second, Version: 3, HelloSource: netip.MustParseAddr("10.0.9.2"),
-					Addresses: []Address{{netip.MustParsePrefix("10.0.9.1/24"), "eth1.9"}, {netip.MustParsePrefix("10.0.8.1/32"), "eth1"}}},
+					Addresses: []Address{{netip.MustParsePrefix("10.0.9.1/24"), "eth1.9"}, {netip.MustParsePrefix("10.0.8.1/32"), "eth1"}}, GARP: defaultGARP},
 				{Name: "A", Disable: true, Interface: "eth1", VRID: 1, Priority: 100, AdvertInterval: 10 * time.Millisecond, Version: 3,
-					Addresses: []Address{{netip.MustParsePrefix("10.0.7.1/31"), "eth1"}}},
+					Addresses: []Address{{netip.MustParsePrefix("10.0.7.1/31"), "eth1"}}, GARP: defaultGARP},
 			},
 			StartupDelay: 600 * time.Second,
 		},
@@ -391,7 +387,7 @@ func TestDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, file := range []string{"load.go", "vrrp.go", "sync.go"} {
+	for _, file := range []string{"load.go", "vrrp.go", "sync.go", "vip.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

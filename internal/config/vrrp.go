@@ -20,19 +20,19 @@ func readVRRP(v *VRRP, t *table) {
 	defer t.finish()
 	p := t.table("global-parameters")
 	version := int(p.number("version", 3, 2, 3))
+	garp := readGARP(p, defaultGARP)
 	for _, g := range t.table("group").tables() {
-		v.Groups = append(v.Groups, readGroup(g, version))
+		v.Groups = append(v.Groups, readGroup(g, version, garp))
 	}
 	for _, s := range t.table("sync-group").tables() {
 		v.SyncGroups = append(v.SyncGroups, readSyncGroup(s))
 	}
 	defer p.finish()
 	v.StartupDelay = p.duration("startup-delay", 0, 0, maxStartupDelay, 0)
-	p.later("gratuitous ARP timing is", "garp")
 }
 
-// readGroup reads a group; version is that of groups that name none.
-func readGroup(t *table, version int) Group {
+// readGroup reads a group; version and garp are those of groups that name none.
+func readGroup(t *table, version int, garp GARP) Group {
 	defer t.finish()
 	g := Group{
 		Name:         t.name(),
@@ -55,12 +55,10 @@ func readGroup(t *table, version int) Group {
 	}
 	g.Addresses = t.addresses("address", g.Interface)
 	readWire(t, &g, version)
-	t.later("addresses outside of the adverts are", "excluded-address")
-	t.later("virtual MAC addresses are", "virtual-mac", "rfc3768-compatibility")
+	readPlaces(t, &g, garp)
 	t.later("tracking is", "track")
 	t.later("health checks are", "health-check")
 	t.later("transition scripts are", "transition-script")
-	t.later("gratuitous ARP timing is", "garp")
 	return g
 }
 
@@ -69,7 +67,7 @@ func readGroup(t *table, version int) Group {
 func (t *table) addresses(name, iface string) []Address {
 	v, ok := t.get(name)
 	if !ok {
-		t.fault(name, `missing: give at least one virtual address, as address = ["10.0.0.1/24"]`)
+		t.fault(name, `missing: give at least one virtual address, as %s = ["10.0.0.1/24"]`, name)
 		return nil
 	}
 	items, isList := v.([]any)
@@ -83,7 +81,7 @@ func (t *table) addresses(name, iface string) []Address {
 		items = []any{v}
 	}
 	if len(items) == 0 {
-		t.fault(name, `empty list: give at least one virtual address, as address = ["10.0.0.1/24"]`)
+		t.fault(name, `empty list: give at least one virtual address, as %s = ["10.0.0.1/24"]`, name)
 	}
 	var out []Address
 	for _, item := range items {

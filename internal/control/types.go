@@ -100,8 +100,10 @@ type VRRPGroup struct {
 	AdvertMS          float64   `json:"advertise_interval_ms"`   // configured, milliseconds
 	ActiveDownMS      float64   `json:"active_down_interval_ms"` // in force, milliseconds
 	Addresses         []string  `json:"addresses"`               // virtual ones, with prefix
-	Installed         bool      `json:"installed"`               // the addresses are on the machine
-	Waiting           string    `json:"waiting,omitempty"`       // see Set.Waiting
+	Excluded          []string  `json:"excluded_addresses,omitempty"`
+	VirtualMAC        bool      `json:"virtual_mac,omitempty"`
+	Installed         bool      `json:"installed"`         // the addresses are on the machine
+	Waiting           string    `json:"waiting,omitempty"` // see Set.Waiting
 
 	// Of the Active last heard; empty, 0 when none was heard.
 	ActiveAddress  string    `json:"active_address,omitempty"`

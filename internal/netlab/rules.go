@@ -19,11 +19,13 @@ const ruleTable = "lab"
 // source translation of what leaves the LAN, and a forward chain that lets in
 // only what is established, related, from the LAN or DNATed. In nft's words:
 //
-//	prerouting   iif eth1 ip daddr WANVIP {tcp,udp} dport 20000-20999 dnat to 10.0.0.10
-//	prerouting   iif eth1 ip daddr WANVIP {tcp,udp} dport 21000-31999 dnat to 10.0.0.50
+//	prerouting   iif eth1* ip daddr WANVIP {tcp,udp} dport 20000-20999 dnat to 10.0.0.10
+//	prerouting   iif eth1* ip daddr WANVIP {tcp,udp} dport 21000-31999 dnat to 10.0.0.50
 //	postrouting  oif eth1 ip saddr 10.0.0.0/24 snat to WANVIP fully-random
 //	forward      policy drop; ct state established,related accept;
-//	             iif eth0 accept; iif eth3 accept; ct status dnat accept
+//	             iif eth0* accept; iif eth3 accept; ct status dnat accept
+//
+// What is sent to a virtual MAC comes in by its own device, eth0v10v4: eth0*.
 func (n *Namespace) rules(nat NAT) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle)))
 	if err != nil {
@@ -68,7 +70,7 @@ func addForward(c *nftables.Conn, t *nftables.Table) {
 	accept := &expr.Verdict{Kind: expr.VerdictAccept}
 	for _, match := range [][]expr.Any{
 		ctBits(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED),
-		ifName(expr.MetaKeyIIFNAME, "eth0"),
+		ifPrefix(expr.MetaKeyIIFNAME, "eth0"),
 		ifName(expr.MetaKeyIIFNAME, "eth3"),
 		ctBits(expr.CtKeySTATUS, 1<<5), // IPS_DST_NAT
 	} {
@@ -82,6 +84,14 @@ func ifName(key expr.MetaKey, name string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: b},
+	}
+}
+
+// ifPrefix matches every interface whose name begins so.
+func ifPrefix(key expr.MetaKey, name string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(name)},
 	}
 }
 
@@ -104,7 +114,7 @@ func fromLAN() []expr.Any {
 }
 
 func dnat(proto byte, first, last uint16, to netip.Addr) []expr.Any {
-	return append(ifName(expr.MetaKeyIIFNAME, "eth1"),
+	return append(ifPrefix(expr.MetaKeyIIFNAME, "eth1"),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: WANVIP.Addr().AsSlice()},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},

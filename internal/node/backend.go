@@ -132,6 +132,10 @@ func configuredGroup(g config.Group) control.VRRPGroup {
 	for _, a := range g.Addresses {
 		v.Addresses = append(v.Addresses, a.Prefix.String())
 	}
+	for _, a := range g.Excluded {
+		v.Excluded = append(v.Excluded, a.Prefix.String())
+	}
+	v.VirtualMAC = g.VirtualMAC
 	v.VRRPWire = configuredWire(&g)
 	return v
 }

@@ -113,7 +113,7 @@ func movedHere(cfg *config.Config) bool {
 // virtual says whether an address is one that an election moves.
 func virtual(cfg *config.Config, a netip.Addr) bool {
 	for _, g := range cfg.VRRP.Groups {
-		for _, v := range g.Addresses {
+		for _, v := range g.Installed() {
 			if v.Prefix.Addr() == a {
 				return true
 			}

@@ -108,9 +108,16 @@ func retry(fn func() error) error {
 	}
 }
 
-// Cleanup removes every address with our protocol number from this network
-// namespace: what a killed process left. It says how many there were.
+// Cleanup removes what a killed process left in this network namespace: every
+// address with our protocol number, every virtual MAC device. It says how many
+// of both there were.
 func Cleanup() (int, error) {
+	macs, err := RemoveMACs() // most addresses go with them
+	n, err2 := removeAddresses()
+	return n + macs, errors.Join(err, err2)
+}
+
+func removeAddresses() (int, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return 0, fmt.Errorf("list addresses: %w", err)

@@ -120,7 +120,9 @@ type Link struct {
 	Index   int32
 	Name    string
 	Up      bool    // administratively up and running (carrier)
+	Admin   bool    // administratively up
 	MAC     [6]byte // zero when the link has none, or one of another size
+	Moved   bool    // of a notice: a bond sends by another port, or the link asks for announcements
 	Deleted bool
 }
 
@@ -134,6 +136,7 @@ func parseLink(body []byte, l *Link) bool {
 	n := Link{
 		Index: int32(native.Uint32(body[4:])),
 		Up:    flags&unix.IFF_UP != 0 && flags&unix.IFF_RUNNING != 0,
+		Admin: flags&unix.IFF_UP != 0,
 	}
 	eachAttr(body[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) {
 		switch {
@@ -141,6 +144,9 @@ func parseLink(body []byte, l *Link) bool {
 			n.Name = string(v[:len(v)-1])
 		case typ == unix.IFLA_ADDRESS && len(v) == 6:
 			n.MAC = [6]byte(v)
+		case typ == unix.IFLA_EVENT && len(v) == 4:
+			e := native.Uint32(v)
+			n.Moved = e == unix.IFLA_EVENT_BONDING_FAILOVER || e == unix.IFLA_EVENT_NOTIFY_PEERS
 		}
 	})
 	*l = n

@@ -291,6 +291,21 @@ func TestGARP(t *testing.T) {
 	}
 }
 
+func TestNA(t *testing.T) {
+	msg, err := NA(netip.MustParseAddr("2001:db8::100"), [6]byte{0, 0, 0x5e, 0, 2, 10})
+	const src = "20010db8000000000000000000000100"
+	const want = "6c000000" + "0020" + "3aff" + src + "ff020000000000000000000000000001" +
+		"8800" + "1923" + "a0000000" + src + "0201" + "00005e00020a"
+	if got := hex.EncodeToString(msg); err != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	for _, ip := range []string{"10.0.0.1", "::ffff:10.0.0.1"} {
+		if _, err := NA(netip.MustParseAddr(ip), [6]byte{}); err == nil {
+			t.Errorf("neighbour advertisement for %s", ip)
+		}
+	}
+}
+
 // A neighbour that knows another MAC learns ours from one announcement.
 func TestGARPIsBelieved(t *testing.T) {
 	inNamespace(t, func(index int32) {

@@ -87,7 +87,7 @@ func Links() ([]Link, error) {
 	out := make([]Link, 0, len(list))
 	for _, l := range list {
 		a := l.Attrs()
-		n := Link{Index: int32(a.Index), Name: a.Name,
+		n := Link{Index: int32(a.Index), Name: a.Name, Admin: a.RawFlags&unix.IFF_UP != 0,
 			Up: a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0}
 		if len(a.HardwareAddr) == 6 {
 			n.MAC = [6]byte(a.HardwareAddr)
@@ -113,6 +113,22 @@ func Own(ifindex int32) ([]netip.Prefix, error) {
 		}
 		ones, _ := a.Mask.Size()
 		out = append(out, netip.PrefixFrom(ip, ones))
+	}
+	return out, nil
+}
+
+// Own6 lists the IPv6 addresses of an interface that are not ours.
+func Own6(ifindex int32) ([]netip.Prefix, error) {
+	list, err := netlink.AddrList(byIndex(ifindex), netlink.FAMILY_V6)
+	if err != nil {
+		return nil, fmt.Errorf("list IPv6 addresses of interface %d: %w", ifindex, err)
+	}
+	var out []netip.Prefix
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && a.Protocol != Proto {
+			ones, _ := a.Mask.Size()
+			out = append(out, netip.PrefixFrom(ip, ones))
+		}
 	}
 	return out, nil
 }

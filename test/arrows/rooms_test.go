@@ -105,6 +105,7 @@ var pure = map[string][]string{
 	"vrrp":              {},
 	"syncproto":         {},
 	"internal/takeover": {"runner.go", "commit.go", "rush.go", "order.go"},
+	"internal/vip":      {"conn.go", "garp.go", "local.go", "mac.go", "sysctl.go", "watch.go"},
 }
 
 // labOnly must not be linked into the privileged binary.

@@ -23,7 +23,7 @@ var forRouters = []string{
 
 // Each room's tests named TestVM*, built with the tag vm, must pass on 6.1.
 func TestLinux61(t *testing.T) {
-	for _, room := range []string{"test/vm/guest", "loader"} {
+	for _, room := range []string{"test/vm/guest", "loader", "internal/vip"} {
 		t.Run(room, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "binary")
 			compile(t, "go", "test", "-c", "-tags", "vm", "-o", binary, "github.com/tandem-ha/tandem/"+room)

@@ -129,9 +129,13 @@ func (a *asker) group(m *machine, g *config.Group) {
 		}
 		a.peers(m, g, at("peer-address"))
 	}
-	for _, v := range g.Addresses {
-		ip := v.Prefix.Addr()
-		if v.Interface != g.Interface && !a.exists(m, v.Interface, at("address")) {
+	for i, v := range g.Installed() {
+		ip, key := v.Prefix.Addr(), "address"
+		advertised := i < len(g.Addresses)
+		if !advertised {
+			key = "excluded-address"
+		}
+		if v.Interface != g.Interface && !a.exists(m, v.Interface, at(key)) {
 			continue
 		}
 		if m.links[v.Interface] == nil {
@@ -140,8 +144,8 @@ func (a *asker) group(m *machine, g *config.Group) {
 		switch owns := m.has(v.Interface, ip); {
 		case owns && g.Priority != ownerPriority:
 			a.fail(fmt.Sprintf("%s: %s is %s's own address here: remove it from the interface, or, if this router owns it, write priority = 255",
-				at("address"), ip, v.Interface))
-		case !owns && g.Priority == ownerPriority:
+				at(key), ip, v.Interface))
+		case !owns && advertised && g.Priority == ownerPriority:
 			a.fail(fmt.Sprintf("%s: 255 is for the router that owns the addresses, and %s has no %s: write 254 or less",
 				at("priority"), v.Interface, ip))
 		}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Adverts of a group with a virtual MAC leave its interface with that MAC as
+// their source: a frame of ours by a packet socket, so that neither the state
+// of the virtual MAC's own device nor the rtnl lock stands in their way.
+
+// openFramer opens the socket; it receives nothing.
+func openFramer() (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open packet socket for frames: %w", err)
+	}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, priorityControl)
+	return fd, nil
+}
+
+// appendHeader writes an Ethernet header (RFC 894, RFC 2464) to dst behind b.
+func appendHeader(b []byte, dst *unix.SockaddrLinklayer, src [6]byte) []byte {
+	b = append(append(b, dst.Addr[:6]...), src[:]...)
+	return binary.NativeEndian.AppendUint16(b, dst.Protocol) // in network order already
+}
+
+// cast sends l.packet to dst, which is all routers, for group g.
+func (l *loop) cast(g int, dst *unix.SockaddrLinklayer) error {
+	m := l.devices[g]
+	if m == nil {
+		return unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, dst)
+	}
+	l.frame = append(appendHeader(l.frame[:0], dst, m.Addr()), l.packet...)
+	return unix.Sendto(l.framer, l.frame, unix.MSG_DONTWAIT, dst)
+}

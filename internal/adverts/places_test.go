@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+func prefixes(iface string, list ...string) (out []config.Address) {
+	for _, p := range list {
+		out = append(out, config.Address{Prefix: netip.MustParsePrefix(p), Interface: iface})
+	}
+	return out
+}
+
+// behindMAC are groups whose LAN addresses are on a virtual MAC, an excluded one of
+// IPv6 too, and one on another interface.
+func behindMAC(priority uint8, interval time.Duration) []config.Group {
+	g := groups(priority, interval)
+	g[0].VirtualMAC = true
+	g[0].NoPreempt, g[1].NoPreempt = true, true
+	g[0].Excluded = append(prefixes("eth0", "2001:db8::100/64"), prefixes("eth1", "10.2.0.101/24")...)
+	return g
+}
+
+// frames captures what comes into the switch from one port, by source MAC.
+type frames struct{ fd int }
+
+func (l *lab) capture(port string) (f *frames) {
+	l.t.Helper()
+	in(l.t, l.sw, func() {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
+		if err == nil {
+			var link netlink.Link
+			if link, err = netlink.LinkByName(port); err == nil {
+				err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: link.Attrs().Index})
+			}
+		}
+		if err != nil {
+			l.t.Error(err)
+		}
+		f = &frames{fd}
+	})
+	l.t.Cleanup(func() { unix.Close(f.fd) })
+	return f
+}
+
+// from empties the capture, and gives what came from a MAC.
+func (f *frames) from(mac [6]byte) (out []string) {
+	b := make([]byte, 2048)
+	for {
+		n, from, err := unix.Recvfrom(f.fd, b, 0)
+		if err != nil {
+			return out
+		}
+		if sa, ok := from.(*unix.SockaddrLinklayer); ok && sa.Pkttype != unix.PACKET_OUTGOING && bytes.Equal(b[6:12], mac[:]) {
+			out = append(out, fmt.Sprintf("%x", b[:min(n, 80)]))
+		}
+	}
+}
+
+// host is a third station on the LAN.
+func (l *lab) host() string {
+	name := l.ns("host")
+	run(l.t, "ip", "-n", l.sw, "link", "add", "hostlan", "type", "veth", "peer", "name", "eth0", "netns", name)
+	run(l.t, "ip", "-n", l.sw, "link", "set", "hostlan", "master", "lan", "up")
+	run(l.t, "ip", "-n", name, "addr", "add", "10.1.0.9/24", "dev", "eth0")
+	run(l.t, "ip", "-n", name, "addr", "add", "2001:db8::9/64", "dev", "eth0", "nodad")
+	run(l.t, "ip", "-n", name, "link", "set", "eth0", "up")
+	for r := 1; r <= 2; r++ {
+		run(l.t, "ip", "-n", l.r[r], "addr", "add", fmt.Sprintf("2001:db8::%d/64", r), "dev", "eth0", "nodad")
+	}
+	return name
+}
+
+// pings says whether an address answers, and how the host resolved it.
+func (l *lab) pings(host, addr string) (bool, string) {
+	err := exec.Command("ip", "netns", "exec", host, "ping", "-c1", "-W1", addr).Run()
+	return err == nil, run(l.t, "ip", "-n", host, "neigh", "show", addr)
+}
+
+var lanMAC = [6]byte{0, 0, 0x5e, 0, 1, 10}
+
+const lanText = "00:00:5e:00:01:0a"
+
+// Addresses on a virtual MAC, of both families and on another interface, come
+// and go with the role. Both ARP and ND resolve to the virtual MAC, at once
+// after a takeover without the host's caches being told; a Backup sends
+// nothing from it, neither before it was Active nor after.
+func TestVirtualMAC(t *testing.T) {
+	l := newLab(t)
+	host := l.host()
+	second := l.capture("r2lan")
+	a := l.start(1, Config{Groups: behindMAC(200, 50*ms)})
+	await[AddressesIn](a, "AddressesIn", nil)
+	b := l.start(2, Config{Groups: behindMAC(100, 50*ms)})
+	await(b, "Backup", func(e Changed) bool { return e.To == vrrp.Backup })
+	for _, addr := range []string{"10.1.0.100", "2001:db8::100"} { // the router's own link-local address is tentative at first
+		eventually(t, 5*time.Second, addr+" answers at the virtual MAC", func() bool {
+			ok, neigh := l.pings(host, addr)
+			return ok && strings.Contains(neigh, lanText)
+		})
+	}
+	a.wantAddress("eth0v10v4", "10.1.0.100", true)
+	a.wantAddress("eth1", "10.2.0.101", true)
+	b.wantAddress("eth1", "10.2.0.101", false)
+	time.Sleep(300 * ms)
+	if got := second.from(lanMAC); len(got) > 0 {
+		t.Errorf("the Backup sent from the virtual MAC: %v", got)
+	}
+	a.HandOver("MAIN")
+	b.TakeOver("MAIN")
+	await[AddressesIn](b, "AddressesIn", nil)
+	began := time.Now()
+	for _, addr := range []string{"2001:db8::100", "10.1.0.100"} {
+		if ok, neigh := l.pings(host, addr); !ok || !strings.Contains(neigh, lanText) {
+			t.Errorf("after the takeover, %s: answers %v, at %s", addr, ok, neigh)
+		}
+	}
+	if d := time.Since(began); d > 500*ms {
+		t.Errorf("the addresses answered after %v", d)
+	}
+	if len(second.from(lanMAC)) == 0 {
+		t.Error("the Active sent nothing from the virtual MAC")
+	}
+	await[AddressesOut](a, "AddressesOut", nil)
+	first := l.capture("r1lan")
+	run(t, "ip", "-n", l.r[1], "link", "set", "eth0v10v4", "up") // what nobody should do
+	eventually(t, time.Second, "down again", func() bool {
+		return strings.Contains(run(t, "ip", "-n", l.r[1], "link", "show", "eth0v10v4"), "state DOWN")
+	})
+	time.Sleep(1200 * ms) // MLD repeats within a second
+	if got := first.from(lanMAC); len(got) > 0 {
+		t.Errorf("the former Active sent from the virtual MAC: %v", got)
+	}
+	a.stop()
+	b.stop()
+	for r := 1; r <= 2; r++ {
+		links := run(t, "ip", "-n", l.r[r], "-o", "link")
+		arp := run(t, "ip", "netns", "exec", l.r[r], "sysctl", "-n", "net.ipv4.conf.eth0.arp_ignore", "net.ipv4.conf.eth0.arp_announce")
+		if strings.Contains(links, "v10v4") || strings.Fields(arp)[0] != "0" || strings.Fields(arp)[1] != "0" {
+			t.Errorf("left in %s: %s, arp_ignore and arp_announce %s", l.r[r], links, arp)
+		}
+	}
+}
+
+// Two Actives with the same virtual MAC hear each other, by the raw socket
+// too: the parting heals. Somebody removes the device of the winner, and sets
+// it down: it is back.
+func TestVirtualMACHeals(t *testing.T) {
+	l := newLab(t)
+	host := l.host()
+	run(t, "ip", "-n", l.sw, "link", "set", "r2lan", "nomaster")
+	run(t, "ip", "-n", l.sw, "link", "set", "r2wan", "nomaster")
+	a := l.start(1, Config{Groups: behindMAC(200, 50*ms)})
+	b := l.start(2, Config{Groups: behindMAC(100, 50*ms)})
+	await[AddressesIn](a, "AddressesIn", nil)
+	await[AddressesIn](b, "AddressesIn", nil)
+	run(t, "ip", "-n", l.sw, "link", "set", "r2lan", "master", "lan")
+	run(t, "ip", "-n", l.sw, "link", "set", "r2wan", "master", "wan")
+	await[AddressesOut](b, "AddressesOut", nil)
+	for harm, says := range map[string]string{
+		"link set eth0v10v4 down":  "network is down",
+		"link del eth0v10v4":       "network is down",
+		"addr flush dev eth0v10v4": "removed by others",
+	} {
+		for time.Sleep(250 * ms); len(a.log) > 0; { // repairEvery
+			<-a.log
+		}
+		run(t, append([]string{"ip", "-n", l.r[1]}, strings.Fields(harm)...)...)
+		await(a, says+" after "+harm, func(e Alarm) bool { return e.On && e.Group == "LAN" && strings.Contains(e.Text, says) })
+		eventually(t, 2*time.Second, "answers after "+harm, func() bool { ok, _ := l.pings(host, "10.1.0.100"); return ok })
+	}
+	none[Promoting](b, 200*ms)
+}
+
+// What was killed leaves nothing for the next one, and its own end is clean.
+func TestVirtualMACAfterKill(t *testing.T) {
+	l := newLab(t)
+	a := l.start(1, Config{Groups: behindMAC(200, 50*ms)})
+	await[AddressesIn](a, "AddressesIn", nil)
+	unix.Kill(a.PID(), unix.SIGKILL)
+	await[Exited](a, "Exited", nil)
+	a = l.start(1, Config{Groups: groups(200, 50*ms)}) // without one
+	await[AddressesIn](a, "AddressesIn", nil)
+	if links := run(t, "ip", "-n", l.r[1], "-o", "link"); strings.Contains(links, "v10v4") {
+		t.Errorf("left:\n%s", links)
+	}
+	if arp := run(t, "ip", "netns", "exec", l.r[1], "sysctl", "-n", "net.ipv4.conf.eth0.arp_ignore"); strings.TrimSpace(arp) != "0" {
+		t.Errorf("arp_ignore is %s", arp)
+	}
+}
+
+// An IPv6 group has the MAC of its family, for its adverts and its addresses.
+func TestVirtualMAC6(t *testing.T) {
+	l := newLab(t)
+	host := l.host()
+	heard := l.capture("r1lan")
+	a := l.start(1, Config{Groups: []config.Group{{Name: "LAN6", Interface: "eth0", VRID: 10, Priority: 200, AdvertInterval: 50 * ms, Version: 3,
+		Addresses: prefixes("eth0", "fe80::10/64", "2001:db8::100/64"), VirtualMAC: true, GARP: garp}}, SyncGroups: []config.SyncGroup{}})
+	await[AddressesIn](a, "AddressesIn", nil)
+	adverts, announced := 0, map[string]bool{}
+	for _, f := range heard.from([6]byte{0, 0, 0x5e, 0, 2, 10}) {
+		switch {
+		case strings.HasPrefix(f, "333300000012"):
+			adverts++
+		case strings.HasPrefix(f, "333300000001") && strings.HasPrefix(f[28:], "6c") && f[40:42] == "3a":
+			announced[f[44:76]] = true
+		}
+	}
+	if adverts == 0 || !announced["fe800000000000000000000000000010"] || !announced["20010db8000000000000000000000100"] {
+		t.Errorf("%d adverts, announced %v", adverts, announced)
+	}
+	if ok, neigh := l.pings(host, "2001:db8::100"); !ok || !strings.Contains(neigh, "00:00:5e:00:02:0a") {
+		t.Errorf("answers %v, at %s", ok, neigh)
+	}
+}
+
+// Announcements come as the garp options say, and all over again when the
+// interface has another MAC address.
+func TestAnnouncedByOptions(t *testing.T) {
+	l := newLab(t)
+	g := groups(200, 50*ms)
+	for i := range g {
+		g[i].GARP = config.GARP{Delay: 300 * ms, Refresh: 400 * ms, Repeat: 3, RefreshRepeat: 1}
+	}
+	heard := l.capture("r1lan")
+	count := func(mac [6]byte) (n int) {
+		for _, f := range heard.from(mac) {
+			if strings.HasPrefix(f, "ffffffffffff") && f[24:28] == "0806" && f[56:64] == "0a010064" && f[76:84] == "0a010064" {
+				n++
+			}
+		}
+		return n
+	}
+	var mac, other [6]byte
+	in(t, l.r[1], func() {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		mac = [6]byte(link.Attrs().HardwareAddr)
+	})
+	other = mac
+	other[5] ^= 0x55
+	a := l.start(1, Config{Groups: g})
+	await[AddressesIn](a, "AddressesIn", nil)
+	time.Sleep(150 * ms)
+	if n := count(mac); n != 3 {
+		t.Errorf("%d announcements at once, want 3", n)
+	}
+	time.Sleep(300 * ms)
+	if n := count(mac); n != 3 {
+		t.Errorf("%d announcements after the delay, want 3", n)
+	}
+	time.Sleep(600 * ms)
+	if n := count(mac); n < 1 || n > 2 {
+		t.Errorf("%d refreshes within 600 ms, want one each 400", n)
+	}
+	run(t, "ip", "-n", l.r[1], "link", "set", "eth0", "address", fmt.Sprintf("%x:%x:%x:%x:%x:%x", other[0], other[1], other[2], other[3], other[4], other[5]))
+	time.Sleep(150 * ms)
+	if n := count(other); n != 3 {
+		t.Errorf("%d announcements of the new MAC, want 3", n)
+	}
+	a.Announce("MAIN")
+	time.Sleep(150 * ms)
+	if n := count(other); n != 3 {
+		t.Errorf("%d announcements when asked for, want 3", n)
+	}
+}
+
+// A suspend is what CLOCK_BOOTTIME counts and CLOCK_MONOTONIC does not.
+func TestSleeps(t *testing.T) {
+	var s sleeps
+	for i, c := range []struct {
+		monotonic, boot int64
+		want            bool
+	}{
+		{1000, 5_000_000_000, false}, // whatever was before the start
+		{2000, 5_000_002_000, false},
+		{1_000_000_000, 6_049_000_000, false}, // read 49 ms apart
+		{2_000_000_000, 7_100_000_000, true},
+		{3_000_000_000, 8_100_000_000, false},
+		{4_000_000_000, 9_000_000_000, false},
+	} {
+		if got := s.slept(c.monotonic, c.boot); got != c.want {
+			t.Errorf("%d: %v, want %v", i, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/vip"
+)
+
+// This file carries out what vip.Announcements plans, and says when it has to
+// begin anew.
+
+// announce begins a set's announcements, if its addresses are in.
+func (st *stage) announce(ss *stageSet, now int64) {
+	for i := range ss.virtual {
+		if ss.in {
+			st.said.Start(ss.virtual[i].announced, now)
+		}
+	}
+}
+
+// announceOn does so for the addresses on one interface.
+func (st *stage) announceOn(wire string, now int64) {
+	for i := range st.sets {
+		for j := range st.sets[i].virtual {
+			if v := &st.sets[i].virtual[j]; st.sets[i].in && v.wire == wire {
+				st.said.Start(v.announced, now)
+			}
+		}
+	}
+}
+
+// say sends one announcement of an address that is in; i is its index among
+// the announcements.
+func (st *stage) say(i int, reply bool) {
+	ss := &st.sets[st.spoken[i].set]
+	at := st.spoken[i].at
+	v := &ss.virtual[at]
+	l, ok := st.links[v.iface]
+	if !ss.in || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
+		return
+	}
+	st.garp.Send(l.Index, v.says[bit(reply)])
+}
+
+// rivalFor is how long the word of a second Active counts.
+const rivalFor = int64(2 * time.Second)
+
+// holdRefreshes: in a parted network the peer is Active as well, and says so
+// elsewhere. When the parts are joined its flows are still unknown here, and a
+// refresh in the moment before its first advert would call their packets. What
+// the daemon orders then is announced all the same.
+func (st *stage) holdRefreshes(now int64) {
+	at := int64(st.vouched.Load())
+	if at == 0 || now-at >= rivalFor || int(st.setup.Vouched) >= len(st.sets) {
+		return
+	}
+	ss := &st.sets[st.setup.Vouched]
+	for i := range ss.virtual {
+		st.said.Hold(ss.virtual[i].announced, now+int64(time.Second))
+	}
+}
+
+// spoken is where an announcement's address is.
+type spoken struct {
+	set uint16
+	at  int // in its virtual
+}
+
+// moved: hosts and switches may have lost what they knew of the addresses on
+// this interface.
+func moved(old, now vip.Link) bool {
+	return now.Moved || (now.Up && !old.Up) || (old.MAC != now.MAC && old.MAC != [6]byte{})
+}
+
+// build makes the messages anew only when the MAC changed.
+func (v *virtual) build(mac [6]byte) (err error) {
+	if v.says[0] != nil && v.mac == mac {
+		return nil
+	}
+	v.mac = mac
+	ip := v.prefix.Addr()
+	if ip.Is6() {
+		v.says[0], err = vip.NA(ip, mac)
+		v.says[1] = v.says[0]
+		return err
+	}
+	if v.says[0], err = vip.GARP(ip, mac, false); err == nil {
+		v.says[1], err = vip.GARP(ip, mac, true)
+	}
+	return err
+}
+
+// sleeps finds the suspends of the machine, which CLOCK_MONOTONIC leaves out
+// and CLOCK_BOOTTIME counts: another router may have announced itself meanwhile.
+type sleeps struct {
+	asleep int64
+	known  bool
+}
+
+// longSleep is beyond what lies between two readings of clocks.
+const longSleep = int64(50_000_000)
+
+// slept says whether there was one since the last call.
+func (s *sleeps) slept(monotonic, boot int64) bool {
+	before, known := s.asleep, s.known
+	s.asleep, s.known = boot-monotonic, true
+	return known && s.asleep-before > longSleep
+}
+
+func (st *stage) lookForSleep(now int64) {
+	if !st.sleeps.slept(kernelClock(unix.CLOCK_MONOTONIC), kernelClock(unix.CLOCK_BOOTTIME)) {
+		return
+	}
+	for i := range st.sets {
+		st.announce(&st.sets[i], now)
+	}
+}
