@@ -86,6 +86,7 @@ Change who is Active, without loss (root):
 
 The daemon:
   check [--live]    read a configuration, --live: ask this machine whether it can carry it
+  import vyos       turn VyOS's set lines or config.boot into a configuration; what is left out, and why, to stderr
   run               be a node until SIGTERM, which hands the role over to the peer
   version           which tandem this is
 
@@ -112,7 +113,7 @@ func newApp() *cli.App {
 		Flags:                 []cli.Flag{jsonFlag},
 		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
-			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
+			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), importCommand(), versionCommand(), statusCommand(), featureCommand(),
 			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,
