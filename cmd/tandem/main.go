@@ -85,7 +85,7 @@ Change who is Active, without loss (root):
   yield             and that it is no longer
 
 The daemon:
-  check [--live]    read a configuration, --live: ask this machine whether it can carry it
+  check [--live]    read a configuration; --live: ask this machine whether it can carry it; --against FILE: the other router's
   import vyos       turn VyOS's set lines or config.boot into a configuration; what is left out, and why, to stderr
   run               be a node until SIGTERM, which hands the role over to the peer
   version           which tandem this is

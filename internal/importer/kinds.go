@@ -79,11 +79,34 @@ func texts(t *translation, ns []*node) string {
 	return t.some(ns, out)
 }
 
+// advertised is addresses with what RFC 9568 section 5.2.9 wants of IPv6: the
+// link-local address first. VyOS sorts them, so there it is mostly the last.
+func advertised(t *translation, ns []*node) string {
+	for _, n := range ns {
+		sorted := slices.IsSortedFunc(n.kids, linkLocalFirst)
+		if slices.SortStableFunc(n.kids, linkLocalFirst); !sorted {
+			t.told(n, "the link-local address was written first: it is the one that hosts have as their router")
+		}
+	}
+	return addresses(t, ns)
+}
+
+func linkLocalFirst(a, b *node) int {
+	rank := func(n *node) int {
+		if ip, ok := hostOf(n.word); ok && ip.Is6() && ip.IsLinkLocalUnicast() {
+			return 0
+		}
+		return 1
+	}
+	return rank(a) - rank(b)
+}
+
 // addresses is a list of addresses, each of which may name an interface.
 func addresses(t *translation, ns []*node) string {
 	var out []string
 	for _, n := range ns {
-		for _, v := range n.values() {
+		for _, v := range n.kids {
+			v.used = true
 			s := quote(v.word)
 			if i := v.see("interface"); i != nil {
 				if name := t.single([]*node{i}); name != nil {

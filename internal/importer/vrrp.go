@@ -15,7 +15,7 @@ var groupOptions = []option{
 	{from: "disable", key: "disable", read: present},
 	{from: "interface", key: "interface", read: text, must: true},
 	{from: "vrid", key: "vrid", read: number, must: true},
-	{from: "address|virtual-address", key: "address", read: addresses, must: true},
+	{from: "address|virtual-address", key: "address", read: advertised, must: true},
 	{from: "excluded-address|virtual-address-excluded", key: "excluded-address", read: addresses},
 	{from: "priority", key: "priority", read: number, must: true},
 	{from: "advertise-interval", key: "advertise-interval", read: seconds},
