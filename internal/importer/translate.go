@@ -93,6 +93,13 @@ func (t *translation) take(at *node, options []option, to *table) {
 	}
 }
 
+// write adds a table that has something in it.
+func (t *translation) write(to *table) {
+	if len(to.items) > 0 {
+		t.tables = append(t.tables, to)
+	}
+}
+
 // told notes what changes nothing but should be known, lost what does.
 func (t *translation) told(n *node, format string, args ...any) { t.note(n, false, format, args...) }
 func (t *translation) lost(n *node, format string, args ...any) { t.note(n, true, format, args...) }
@@ -164,7 +171,5 @@ func (t *translation) node() {
 	if n.kid("vyos") != nil {
 		name.comment = "VyOS's own default: each node needs another name, or they do not talk."
 	}
-	if len(to.items) > 0 {
-		t.tables = append(t.tables, to)
-	}
+	t.write(to)
 }

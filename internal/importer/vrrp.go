@@ -80,10 +80,8 @@ func (t *translation) election(ha *node) {
 		t.take(g, globalOptions, global)
 		t.take(g, garpOptions, global)
 	}
-	if len(global.items) > 0 {
-		t.tables = append(t.tables, global)
-	}
-	t.take(ha, haOptions, global)
+	t.write(global)
+	t.take(ha, haOptions, new(table)) // none has a key
 }
 
 // inOrder gives the named things below n as the text has them.
@@ -116,10 +114,7 @@ func (t *translation) scripts(g *node, key string) {
 		if n := g.see(name); n != nil {
 			to := &table{item: item{key: key + "." + name, from: n}}
 			t.take(n, options, to)
-			t.tables = append(t.tables, to)
-			if len(to.items) == 0 {
-				t.tables = t.tables[:len(t.tables)-1]
-			}
+			t.write(to)
 		}
 	}
 	if h := g.see("health-check"); h != nil && h.kid("script") == nil && h.kid("ping") == nil {
