@@ -26,7 +26,7 @@ func VyOS(text string) (Result, error) {
 		return Result{}, err
 	}
 	toml := t.settle()
-	return Result{TOML: toml, Notes: sorted(t.notes)}, nil
+	return Result{TOML: toml, Notes: sorted(append([]Note{}, t.notes...))}, nil // none is [] in JSON
 }
 
 // sorted gives the notes in the order of the text.
