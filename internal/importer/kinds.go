@@ -131,13 +131,18 @@ func (t *translation) some(ns []*node, out []string) string {
 // single gives the value that holds, nil when there is none.
 func (t *translation) single(ns []*node) *node {
 	var v *node
+	said := 0
 	for _, n := range ns {
+		said += len(n.kids)
 		if w := n.last(); w != nil && (v == nil || w.line >= v.line) {
 			v = w
 		}
 	}
-	if v == nil {
+	switch {
+	case said == 0:
 		t.bare(ns)
+	case said > 1:
+		t.told(v, "it has %d values, of which the last holds", said)
 	}
 	return v
 }

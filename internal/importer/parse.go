@@ -22,17 +22,25 @@ type SyntaxError struct {
 // Error is the line and what is wrong there.
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%d: %s", e.Line, e.Text) }
 
-// parse reads set lines or curly braces, whichever comes first in the text.
+// parse reads set lines or curly braces, whichever comes first in the text. A
+// text of which all lines are comments but for a "# set ..." has the # as its
+// prompt.
 func parse(text string) (*node, []Note, error) {
 	text = strings.TrimPrefix(text, "\ufeff")
+	prompt := false
 	for line := range strings.Lines(text) {
 		words, _ := split(line)
 		if slices.Contains(words, "{") {
+			prompt = false
 			break
 		}
 		if len(words) > 0 && slices.Contains(verbs, words[0]) {
-			return parseLines(text)
+			return parseLines(text, "")
 		}
+		prompt = prompt || strings.HasPrefix(strings.TrimSpace(line), "# set ")
+	}
+	if prompt {
+		return parseLines(text, "# ")
 	}
 	root, err := parseBraces(text)
 	return root, nil, err
@@ -42,19 +50,19 @@ func parse(text string) (*node, []Note, error) {
 var verbs = []string{"set", "delete"}
 
 // session is what a configuration session has beside them, as guides print it.
-var session = []string{"configure", "commit", "commit-confirm", "confirm", "compare", "save", "exit", "show", "run", "comment", "sudo"}
+var session = []string{"configure", "commit", "commit-confirm", "confirm", "compare", "save", "exit", "show", "run", "comment", "sudo", "reboot"}
 
 // relative commands move what follows, or change the tree in a way that only
 // VyOS can follow.
 var relative = []string{"edit", "up", "top", "load", "merge", "rollback", "discard", "copy", "rename", "source"}
 
-func parseLines(text string) (*node, []Note, error) {
+func parseLines(text, prompt string) (*node, []Note, error) {
 	root := &node{}
 	var notes []Note
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		words, err := split(line)
+		words, err := split(strings.TrimPrefix(strings.TrimSpace(line), prompt))
 		switch {
 		case err != nil && len(words) > 0 && slices.Contains(verbs, words[0]):
 			return nil, nil, &SyntaxError{number, err.Error()}
@@ -81,7 +89,7 @@ func parseLines(text string) (*node, []Note, error) {
 }
 
 // split gives the words of a line as a shell does: quotes, and a comment from
-// a word that begins with # on. A prompt in front (vyos@r1# set ...) is taken
+// a word that begins with # or // on. A prompt in front (vyos@r1# set ...) is taken
 // off, and lines of the session itself ([edit]) are empty.
 func split(line string) ([]string, error) {
 	line = strings.TrimSpace(line)
@@ -94,7 +102,7 @@ func split(line string) ([]string, error) {
 	var words []string
 	for {
 		line = strings.TrimLeft(line, " \t\r\n")
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' || strings.HasPrefix(line, "//") {
 			return words, nil
 		}
 		word, rest, err := shellWord(line)

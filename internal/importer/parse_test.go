@@ -53,12 +53,25 @@ func TestWords(t *testing.T) {
 		`set a "say \"no\" \ or \\"`:        {"set", "a", `say "no" \ or \`},
 		`set a ""`:                          {"set", "a", ""},
 		"set a b#c # d":                     {"set", "a", "b#c"},
+		"set a b // c":                      {"set", "a", "b"},
+		"set a b\\":                         {"set", "a", "b"}, // the end of a line in Markdown
 		"set description mail@example.com#": {"set", "description", "mail@example.com#"},
 	} {
 		got, err := split(line)
 		if d := cmp.Diff(want, got); d != "" || err != nil {
 			t.Errorf("%q: %v (-want +got):\n%s", line, err, d)
 		}
+	}
+}
+
+// Where nothing but comments is, a "# set" is a line with its prompt.
+func TestHashAsPrompt(t *testing.T) {
+	const text = "# set high-availability vrrp group A vrid 10\n # set high-availability vrrp group A interface eth0 // the LAN\n"
+	if got := toTOML(t, text); !strings.Contains(got, "[vrrp.group.A]\ninterface = \"eth0\"\nvrid = 10\n") {
+		t.Errorf("got:\n%s", got)
+	}
+	if got := toTOML(t, text+"set high-availability vrrp group B vrid 20\n"); strings.Contains(got, "group.A") {
+		t.Errorf("a comment counted:\n%s", got)
 	}
 }
 

@@ -132,12 +132,16 @@ func (t *translation) multicast(n *node, links []*table) {
 	}
 }
 
-// protocols takes lists with commas too, which guides print.
+// protocols takes lists with commas too, and names that guides print.
 func protocols(t *translation, ns []*node) string {
 	var out []string
 	for _, v := range ns[0].values() {
 		for name := range strings.FieldsFuncSeq(v.word, func(r rune) bool { return r == ',' || r == ' ' }) {
-			if s := quote(strings.ToLower(name)); !slices.Contains(out, s) {
+			name = strings.ToLower(name)
+			if name == "ipv6-icmp" || name == "icmpv6" {
+				name = "icmp6"
+			}
+			if s := quote(name); !slices.Contains(out, s) {
 				out = append(out, s)
 			}
 		}
