@@ -21,9 +21,16 @@ func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "read the configuration, and with --live ask this machine whether it can carry it",
-		Flags: []cli.Flag{configFlag, &cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "ask the machine too; needs root"}},
+		Flags: []cli.Flag{
+			configFlag,
+			&cli.BoolFlag{Name: "live", DisableDefaultText: true, Usage: "ask the machine too; needs root"},
+			&cli.StringFlag{Name: "against", Usage: "hold it against `FILE`, the other router's"},
+		},
 		Action: func(ctx *cli.Context) error {
 			cfg, err := config.Load(ctx.String("config"))
+			if err == nil {
+				err = checkAgainst(ctx, cfg)
+			}
 			if err != nil {
 				return refused(ctx, err)
 			}
@@ -40,6 +47,19 @@ func checkCommand() *cli.Command {
 			return nil
 		},
 	}
+}
+
+// checkAgainst holds the file against another router's, if one is named.
+func checkAgainst(ctx *cli.Context, cfg *config.Config) error {
+	path := ctx.String("against")
+	if path == "" {
+		return nil
+	}
+	other, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	return cfg.Against(other)
 }
 
 // refused shows the faults of a file: as sentences main does it, as JSON each

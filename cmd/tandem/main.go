@@ -86,7 +86,8 @@ Change who is Active, without loss (root):
   yield             and that it is no longer
 
 The daemon:
-  check [--live]    read a configuration, --live: ask this machine whether it can carry it
+  check [--live]    read a configuration; --live: ask this machine whether it can carry it; --against FILE: the other router's
+  import vyos       turn VyOS's set lines or config.boot into a configuration; what is left out, and why, to stderr
   run               be a node until SIGTERM, which hands the role over to the peer
   version           which tandem this is
 
@@ -113,7 +114,7 @@ func newApp() *cli.App {
 		Flags:                 []cli.Flag{jsonFlag},
 		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
-			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
+			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), importCommand(), versionCommand(), statusCommand(), featureCommand(),
 			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,

@@ -55,14 +55,15 @@ func TestScript(t *testing.T) {
 // within runs a command on a machine that it makes by its flags: a network and
 // mount namespace that vanish with the command.
 //
-//	within [-link NAME[=ADDRESS/BITS]]... [-left NAME=ADDRESS/BITS] [-hide PATH] [-uid N] [-udp PORT] [-tcp ADDR] [-nobpf] COMMAND...
+//	within [-link NAME[=ADDRESS/BITS]]... [-left NAME=ADDRESS/BITS] [-hide PATH] [-says PATH=TEXT]... [-uid N] [-udp PORT] [-tcp ADDR] [-nobpf] COMMAND...
 func within() {
 	runtime.LockOSThread() // execve keeps this thread's namespaces and user
-	var links, left, hide, udp, tcp list
+	var links, left, hide, says, udp, tcp list
 	fs := flag.NewFlagSet("within", flag.ExitOnError)
 	fs.Var(&links, "link", "an interface, up, with an address")
 	fs.Var(&left, "left", "a virtual address that a killed tandem left on an interface")
 	fs.Var(&hide, "hide", "a directory that is empty")
+	fs.Var(&says, "says", "a file of the kernel that reads as the text")
 	fs.Var(&udp, "udp", "a UDP port that is taken")
 	fs.Var(&tcp, "tcp", "a TCP address that is taken")
 	uid := fs.Int("uid", 0, "run as")
@@ -82,6 +83,10 @@ func within() {
 	}
 	for _, path := range hide {
 		must(unix.Mount("none", path, "tmpfs", 0, ""))
+	}
+	for _, f := range says {
+		path, text, _ := strings.Cut(f, "=")
+		putOver(path, text)
 	}
 	for _, port := range udp {
 		_, err := net.ListenPacket("udp", ":"+port)
@@ -107,6 +112,16 @@ func within() {
 	}
 	keepSockets()
 	must(unix.Exec(path, fs.Args(), os.Environ()))
+}
+
+// putOver has a path read as the text. The file goes with the mount.
+func putOver(path, text string) {
+	f, err := os.CreateTemp("", "within")
+	must(err)
+	defer func() { must(os.Remove(f.Name())) }()
+	_, err = f.WriteString(text)
+	must(err)
+	must(unix.Mount(f.Name(), path, "", unix.MS_BIND, ""))
 }
 
 type list []string

@@ -105,8 +105,8 @@ func checkMembers(root *table, v *VRRP, s SyncGroup, member map[string]string) {
 }
 
 // checkAlike refuses members that could not decide as one. The order of
-// priorities across routers cannot be seen in one file; a running node compares
-// it with the adverts it hears.
+// priorities across routers cannot be seen in one file: Against holds it
+// against the other router's.
 func checkAlike(root *table, v *VRRP, s SyncGroup) {
 	var first *Group
 	for i := range v.Groups {

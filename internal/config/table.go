@@ -18,13 +18,7 @@ type document struct {
 	path   string
 	md     toml.MetaData
 	lines  map[string]int // by full key; 0 never stored
-	faults []fault
-}
-
-// fault is one refusal, at its place.
-type fault struct {
-	line int
-	text string
+	faults []Fault
 }
 
 // table is one table of the file. Every getter notes its key as known; what
@@ -100,26 +94,20 @@ func (d *document) fault(key toml.Key, format string, args ...any) {
 	for n := len(key); n > 0 && line == 0; n-- {
 		line = d.lines[key[:n].String()]
 	}
-	text := fmt.Sprintf("%s: %s", key, fmt.Sprintf(format, args...))
-	if line == 0 {
-		text = fmt.Sprintf("%s: %s", d.path, text)
-	} else {
-		text = fmt.Sprintf("%s:%d: %s", d.path, line, text)
-	}
-	d.faults = append(d.faults, fault{line, text})
+	d.faults = append(d.faults, Fault{Path: d.path, Line: line, Key: key.String(), Text: fmt.Sprintf(format, args...)})
 }
 
 // err joins the faults in the order of the file; nil when there are none.
 func (d *document) err() error {
-	slices.SortStableFunc(d.faults, func(a, b fault) int {
-		if a.line != b.line {
-			return a.line - b.line
+	slices.SortStableFunc(d.faults, func(a, b Fault) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
 		}
-		return strings.Compare(a.text, b.text)
+		return strings.Compare(a.Error(), b.Error())
 	})
 	errs := make([]error, 0, len(d.faults))
 	for _, f := range d.faults {
-		errs = append(errs, errors.New(f.text))
+		errs = append(errs, f)
 	}
 	return errors.Join(errs...)
 }

@@ -31,12 +31,20 @@ type Config struct {
 // "/etc/tandem/tandem.toml:7: vrrp.group.LAN.interface". A key that the file
 // leaves out has the line of its table.
 func (c *Config) Where(key ...string) string {
-	for n := len(key); n > 0; n-- {
-		if line := c.lines[toml.Key(key[:n]).String()]; line != 0 {
-			return fmt.Sprintf("%s:%d: %s", c.Path, line, toml.Key(key))
-		}
+	if line := c.line(key); line != 0 {
+		return fmt.Sprintf("%s:%d: %s", c.Path, line, toml.Key(key))
 	}
 	return fmt.Sprintf("%s: %s", c.Path, toml.Key(key))
+}
+
+// line is where a key stands, or else its table; 0 when neither does.
+func (c *Config) line(key []string) int {
+	for n := len(key); n > 0; n-- {
+		if line := c.lines[toml.Key(key[:n]).String()]; line != 0 {
+			return line
+		}
+	}
+	return 0
 }
 
 // Node is [node].

@@ -45,6 +45,8 @@ var mayKnow = map[string][]string{
 		"internal/config", "internal/metrics", "internal/flowdiff", "internal/mutant",
 	},
 
+	"internal/importer": {"internal/config"}, // asks it what tandem can do
+
 	// The lab drives tandem from outside: processes, packets, the control socket.
 	"internal/netlab": {},
 	"internal/load":   {},
@@ -53,7 +55,7 @@ var mayKnow = map[string][]string{
 	"internal/benchlab": {"internal/drill", "internal/netlab", "internal/load", "internal/control", "conntrack"},
 
 	"cmd/tandem": {
-		"loader", "maps", "conntrack",
+		"loader", "maps", "conntrack", "internal/importer",
 		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event",
 		"internal/link", "internal/vip",
 	},
@@ -104,6 +106,7 @@ var clocks = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "T
 var pure = map[string][]string{
 	"vrrp":              {},
 	"syncproto":         {},
+	"internal/importer": {},
 	"internal/takeover": {"runner.go", "commit.go", "rush.go", "order.go"},
 	"internal/vip":      {"conn.go", "garp.go", "local.go", "mac.go", "sysctl.go", "watch.go"},
 }
