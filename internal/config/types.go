@@ -19,6 +19,7 @@ type Config struct {
 	Node    Node
 	VRRP    VRRP
 	Sync    *Sync // nil: election without copy
+	Hooks   Hooks
 	Capture Capture
 	Control Control
 	Metrics Metrics
@@ -63,6 +64,9 @@ type Group struct {
 	PreemptDelay   time.Duration
 	Version        int // 3 (2 from step 3 on)
 	HelloSource    netip.Addr
+	Track          Track
+	Check          *HealthCheck // nil: none
+	Scripts        Scripts
 }
 
 // Address is one virtual address and the interface that carries it.
@@ -73,8 +77,10 @@ type Address struct {
 
 // SyncGroup is [vrrp.sync-group.NAME].
 type SyncGroup struct {
-	Name   string
-	Member []string
+	Name    string
+	Member  []string
+	Check   *HealthCheck // nil: none
+	Scripts Scripts
 }
 
 // CommitMode is conntrack-sync's commit.

@@ -69,9 +69,9 @@ func readGroup(t *table) Group {
 	t.later("addresses outside of the adverts are", "excluded-address")
 	t.later("virtual MAC addresses are", "virtual-mac", "rfc3768-compatibility")
 	t.later("VRRP authentication is", "authentication")
-	t.later("tracking is", "track")
-	t.later("health checks are", "health-check")
-	t.later("transition scripts are", "transition-script")
+	g.Track = readTrack(t.table("track"))
+	g.Check = t.check("health-check")
+	g.Scripts = t.scripts("transition-script")
 	t.later("gratuitous ARP timing is", "garp")
 	return g
 }
@@ -192,7 +192,7 @@ func readSyncGroup(t *table) SyncGroup {
 	if s.Member, ok = t.list("member"); !t.has("member") || (ok && len(s.Member) == 0) {
 		t.fault("member", `missing: name the groups that change state together, as member = ["LAN", "WAN"]`)
 	}
-	t.later("health checks are", "health-check")
-	t.later("transition scripts are", "transition-script")
+	s.Check = t.check("health-check")
+	s.Scripts = t.scripts("transition-script")
 	return s
 }

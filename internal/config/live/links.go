@@ -121,6 +121,11 @@ func (a *asker) group(m *machine, g *config.Group) {
 			a.warn(fmt.Sprintf("%s: %q has no IPv4 address of its own, which adverts are sent from: the group waits until it has one", at("interface"), g.Interface))
 		}
 	}
+	for _, i := range g.Track.Interfaces {
+		if m.links[i.Name] == nil {
+			a.warn(fmt.Sprintf("%s: %q: no such interface on this machine: it counts as down until it exists", at("track"), i.Name))
+		}
+	}
 	for _, v := range g.Addresses {
 		ip := v.Prefix.Addr()
 		if v.Interface != g.Interface && !a.exists(m, v.Interface, at("address")) {
