@@ -57,6 +57,8 @@ type loop struct {
 	ports []port
 	sets  []set
 
+	tracked []trackedGroup // by group
+
 	ready    bool // the stage has looked at every port
 	startAt  int64
 	started  bool

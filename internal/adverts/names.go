@@ -22,6 +22,7 @@ type names struct {
 	sets       []string       // index: message.Set
 	index      map[string]uint16
 	interfaces []string // in the order of first use by a group
+	tracking
 }
 
 // nameSets forms the sets: one per sync group with its members, one per group
@@ -136,6 +137,7 @@ const (
 	reasonNoAddress
 	reasonOther // another member of the set is in fault
 	reasonStopped
+	reasonTracked // what the group tracks failed: names.why
 )
 
 func (n *names) reason(group uint16, r reason) string {
@@ -153,6 +155,8 @@ func (n *names) reason(group uint16, r reason) string {
 		return "another member of the sync group waits"
 	case reasonStopped:
 		return "stopped"
+	case reasonTracked:
+		return n.why(group)
 	}
 	return ""
 }

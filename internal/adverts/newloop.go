@@ -26,8 +26,13 @@ func newLoop(sock int, s *setup) (*loop, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	l.stage, err = newStage(&l.clock, l.wake, s, l.portNames())
-	return l, err
+	if l.stage, err = newStage(&l.clock, l.wake, s, l.portNames()); err != nil {
+		return nil, err
+	}
+	for i := range s.early {
+		l.track(&s.early[i])
+	}
+	return l, nil
 }
 
 func (l *loop) open() (err error) {
@@ -94,6 +99,7 @@ func (l *loop) portNames() []string {
 
 func (l *loop) addSets() {
 	l.sets = make([]set, l.setup.Sets)
+	l.tracked = make([]trackedGroup, len(l.setup.groups))
 	for i, s := range l.setup.setOf {
 		l.sets[s].groups = append(l.sets[s].groups, i)
 	}

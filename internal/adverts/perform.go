@@ -158,9 +158,21 @@ func (l *loop) waitsFor(i int) (group uint16, why int64) {
 	return uint16(l.sets[i].groups[0]), int64(reasonStopped)
 }
 
-// fault is why group g cannot work.
+// fault is why group g cannot have the role.
 func (l *loop) fault(g int) reason {
+	r := l.portFault(g)
+	if r == reasonNone && l.tracked[g].fault {
+		return reasonTracked
+	}
+	return r
+}
+
+// portFault is why group g cannot work.
+func (l *loop) portFault(g int) reason {
 	p := &l.ports[l.portOf(l.setup.groups[g].Interface)]
+	if p.reason == reasonDown && l.tracked[g].loose {
+		return reasonNone
+	}
 	if p.reason == reasonNoAddress && l.setup.groups[g].Source.IsValid() {
 		return reasonNone
 	}
@@ -219,6 +231,10 @@ func (l *loop) obey(m *message) {
 		for j := range l.sets {
 			l.sets[j].AllowPreempt(m.Flags&flagOn != 0)
 		}
+	case msgTrack:
+		l.track(m)
+	case msgAside:
+		l.each(func(s *set) { s.SetAside(m.Flags&flagOn != 0, l.now); s.dirty = true })
 	case msgStop:
 		l.stop()
 	}
@@ -292,7 +308,7 @@ func (l *loop) changePort(r *report) {
 		i := int(l.setup.setOf[g])
 		s := &l.sets[i]
 		s.SetSource(s.member(g), l.source(g, p))
-		s.SetFault(s.member(g), l.fault(g) != reasonNone, l.now)
+		s.SetFault(s.member(g), l.portFault(g) != reasonNone, l.now)
 		s.dirty = true
 		l.perform(i)
 	}
