@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,66 @@ func vrrpCommand() *cli.Command {
 					}
 				})
 			},
+		}, {
+			Name:      "detail",
+			Usage:     "show everything of each group, or of one: what it tracks, too",
+			ArgsUsage: "[GROUP]",
+			Flags:     []cli.Flag{socketFlag},
+			Action:    showDetail,
 		}},
 	}
+}
+
+func showDetail(ctx *cli.Context) error {
+	groups, err := client(ctx).VRRP(ctx.Context)
+	if err != nil {
+		return err
+	}
+	if name := ctx.Args().First(); name != "" {
+		i := slices.IndexFunc(groups, func(g control.VRRPGroup) bool { return g.Name == name })
+		if i < 0 {
+			return fmt.Errorf("no group is called %q", name)
+		}
+		groups = groups[i : i+1]
+	}
+	return show(ctx, groups, func(w io.Writer) {
+		for i := range groups {
+			writeDetail(w, &groups[i], time.Now())
+		}
+	})
+}
+
+// writeDetail is one group, and what it follows beside its adverts.
+func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
+	writeGroup(w, v, now)
+	prio := fmt.Sprintf("%d", v.EffectivePriority)
+	if v.EffectivePriority != v.Priority {
+		prio += fmt.Sprintf(" in force, %d configured", v.Priority)
+	}
+	fmt.Fprintf(w, "  %s on %s (%s), VRID %d, priority %s\n", v.Role, v.Interface, either(v.InterfaceUp, "up", "DOWN"), v.VRID, prio)
+	fmt.Fprintf(w, "  virtual addresses %s: %s\n", either(v.Installed, "in", "not here"), strings.Join(v.Addresses, ", "))
+	if !v.Maintenance.IsZero() {
+		fmt.Fprintf(w, "  maintenance since %s: it stays Backup until tandem maintenance off\n", clock(v.Maintenance, now))
+	}
+	if len(v.Tracked) == 0 {
+		return
+	}
+	g := newGrid("Tracked", "State", "Since", "Counts", "")
+	for _, t := range v.Tracked {
+		counts := "down is a fault"
+		switch {
+		case t.Weight < 0:
+			counts = fmt.Sprintf("priority %d while down", t.Weight)
+		case t.Weight > 0:
+			counts = fmt.Sprintf("priority +%d while up", t.Weight)
+		}
+		name := t.Name
+		if t.What != "" {
+			name += " (" + t.What + ")"
+		}
+		g.row(name, t.State, clock(t.Since, now), counts, t.Why)
+	}
+	g.write(w, "  ")
 }
 
 // writeGroups is the overview, one line for each group.

@@ -21,6 +21,10 @@ type Changes interface {
 	// Takeover and Yield are another election's word (failover-mechanism.external).
 	Takeover(ctx context.Context, order ExternalOrder) (RoleChange, error)
 	Yield(ctx context.Context, order ExternalOrder) (RoleChange, error)
+	// Maintenance has this node give its role away and stay Backup, or ends that.
+	Maintenance(ctx context.Context, order MaintenanceOrder) (RoleChange, error)
+	// Hooks takes the word of tandem hooks.
+	Hooks(ctx context.Context, word HooksWord) (HooksAnswer, error)
 }
 
 // SwitchoverOrder asks for a switchover.
@@ -48,6 +52,8 @@ const (
 	pathSwitchover = "/v1/switchover"
 	pathTakeover   = "/v1/takeover"
 	pathYield      = "/v1/yield"
+	pathMaintain   = "/v1/maintenance"
+	pathHooks      = "/v1/hooks"
 )
 
 // changing adds the changing commands. Each is a POST, which onlyRootChanges
@@ -56,10 +62,12 @@ func (s *Server) changing(mux *http.ServeMux) {
 	mux.Handle("POST "+pathSwitchover, change(s, s.backend.Switchover))
 	mux.Handle("POST "+pathTakeover, change(s, s.backend.Takeover))
 	mux.Handle("POST "+pathYield, change(s, s.backend.Yield))
+	mux.Handle("POST "+pathMaintain, change(s, s.backend.Maintenance))
+	mux.Handle("POST "+pathHooks, change(s, s.backend.Hooks))
 }
 
 // maxOrder bounds the JSON of an order.
-const maxOrder = 1 << 10
+const maxOrder = 256 << 10 // tandem hooks tells of all checks at once
 
 // change answers one changing command: its order comes as JSON, what came of
 // it goes back as JSON, a refusal as a failure.

@@ -42,6 +42,7 @@ func (b *backend) Status() control.Status {
 	for _, a := range d.election.alarms {
 		s.Alarms = append(s.Alarms, a)
 	}
+	s.Maintenance = d.election.aside
 	d.election.mu.Unlock()
 	s.Alarms = append(s.Alarms, b.watch.alarms()...)
 	byAge(s.Alarms)
@@ -116,6 +117,8 @@ func (b *backend) VRRP() []control.VRRPGroup {
 			fillGroup(&v, s)
 			v.Counters.ReleasedActive = b.d.election.released(v.Set)
 			v.Waiting = b.setWaits(v.Set)
+			v.Tracked = b.d.tracking.things(g.Name)
+			v.Maintenance = b.d.election.asideSince()
 		}
 		out = append(out, v)
 	}
@@ -208,12 +211,16 @@ func timeline(set string, rs takeover.Status) *control.Timeline {
 	if len(rs.Records) == 0 {
 		return nil
 	}
-	r := rs.Records[len(rs.Records)-1]
+	t := recordLine(set, &rs.Records[len(rs.Records)-1])
+	return &t
+}
+
+func recordLine(set string, r *takeover.Record) control.Timeline {
 	first := "advert out"
 	if set == externalSet {
 		first = "told"
 	}
-	t := &control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows)}
+	t := control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows), Evidence: r.Evidence}
 	for _, s := range []struct {
 		name string
 		at   int64

@@ -56,20 +56,24 @@ type Check struct {
 	Why   string    // of Down; while failures are counted, of the latest one
 	Since time.Time // of Level
 
-	against int // results in a row that speak against Level
+	latest  string // what the latest failure said
+	against int    // results in a row that speak against Level
+	begun   time.Time
 	next    time.Time
 }
 
 // Next is when to run it next; the zero time: now.
 func (c *Check) Next() time.Time { return c.next }
 
-// Begin notes that a run begins.
+// Begin notes that a run begins. A late beginning does not shift what follows;
+// a run longer than the interval does.
 func (c *Check) Begin(now time.Time) {
 	every := c.Rule.Interval
 	if c.Level == Unknown {
 		every = min(every, hasty)
 	}
-	if c.next = c.next.Add(every); !c.next.After(now) { // the first one, or a run longer than the interval
+	c.begun = now
+	if c.next = c.next.Add(every); !c.next.After(now) {
 		c.next = now.Add(every)
 	}
 }
@@ -81,13 +85,13 @@ func (c *Check) Result(failure error, now time.Time) (changed bool) {
 	want, need := Up, c.Rule.Rise
 	if failure != nil {
 		want, need = Down, c.Rule.FailureCount
-		c.Why = failure.Error()
+		c.failed(failure.Error())
 	}
 	switch {
 	case c.Level == want:
 		c.against = 0
 		if want == Up {
-			c.Why = ""
+			c.Why, c.latest = "", ""
 		}
 		return false
 	case c.Level == Unknown && want == Up:
@@ -99,10 +103,27 @@ func (c *Check) Result(failure error, now time.Time) (changed bool) {
 		return false
 	}
 	if want == Up {
-		c.Why = ""
+		c.Why, c.latest = "", ""
 	} else if need > 1 {
 		c.Why = fmt.Sprintf("%s (%d times in a row)", c.Why, need)
+	}
+	if c.Level == Unknown {
+		c.next = c.begun.Add(c.Rule.Interval)
 	}
 	c.Level, c.Since, c.against = want, now, 0
 	return true
 }
+
+// failed keeps the words of a failure; more of the same are no news.
+func (c *Check) failed(why string) {
+	if why != c.latest {
+		c.Why, c.latest = why, why
+	}
+}
+
+// CheckID is the thing that the health check of a group or sync group is on a
+// Board.
+func CheckID(name string) string { return CheckPrefix + name }
+
+// CheckPrefix begins the name of every health check.
+const CheckPrefix = "health-check of "
