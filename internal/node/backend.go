@@ -141,7 +141,7 @@ func configuredGroup(g config.Group) control.VRRPGroup {
 func fillGroup(v *control.VRRPGroup, s adverts.GroupStatus) {
 	now := monotonic()
 	v.Set, v.Role, v.EffectivePriority = s.Set, s.State.String(), s.Priority
-	v.InterfaceUp = !strings.HasPrefix(s.Reason, "interface ") // the fault of another member is not its own
+	v.InterfaceUp = !strings.HasPrefix(s.Reason, "interface "+s.Interface+" ") // the fault of another member is not its own
 	v.Since = time.Now().Add(-time.Duration(now - s.Since))
 	v.Installed = s.AddressesIn
 	if s.Active.IsValid() {
