@@ -63,18 +63,26 @@ func (s *Server) changing(mux *http.ServeMux) {
 	mux.Handle("POST "+pathTakeover, change(s, s.backend.Takeover))
 	mux.Handle("POST "+pathYield, change(s, s.backend.Yield))
 	mux.Handle("POST "+pathMaintain, change(s, s.backend.Maintenance))
-	mux.Handle("POST "+pathHooks, change(s, s.backend.Hooks))
+	mux.Handle("POST "+pathHooks, changeBy(maxWord, s, s.backend.Hooks))
 }
 
-// maxOrder bounds the JSON of an order.
-const maxOrder = 256 << 10 // tandem hooks tells of all checks at once
+// maxOrder bounds the JSON of an order, maxWord that of tandem hooks, which tells
+// of all checks at once.
+const (
+	maxOrder = 1 << 10
+	maxWord  = 256 << 10
+)
 
 // change answers one changing command: its order comes as JSON, what came of
 // it goes back as JSON, a refusal as a failure.
 func change[Order, Outcome any](s *Server, do func(context.Context, Order) (Outcome, error)) http.HandlerFunc {
+	return changeBy(maxOrder, s, do)
+}
+
+func changeBy[Order, Outcome any](limit int64, s *Server, do func(context.Context, Order) (Outcome, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var order Order
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&order); err != nil {
+		if err := json.NewDecoder(io.LimitReader(r.Body, limit)).Decode(&order); err != nil {
 			fail(w, http.StatusBadRequest, fmt.Errorf("read the order: %w", err))
 			return
 		}

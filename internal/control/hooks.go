@@ -31,7 +31,8 @@ type MaintenanceOrder struct {
 type HooksWord struct {
 	PID    int         `json:"pid"`
 	Checks []CheckWord `json:"checks"`
-	Done   uint64      `json:"done"` // number of the last event whose scripts have run
+	Done   uint64      `json:"done"`   // number of the last event whose scripts have run
+	Daemon time.Time   `json:"daemon"` // whose events Done numbers: HooksAnswer.Started
 }
 
 // CheckWord is one health check.

@@ -40,10 +40,11 @@ type Runner struct {
 	exec   func(ctx context.Context, j job) error
 	say    chan struct{} // something changed
 
-	mu    sync.Mutex
-	queue []job
-	more  chan struct{}
-	done  uint64 // of the daemon that is followed: the last event whose scripts have run
+	mu       sync.Mutex
+	queue    []job
+	more     chan struct{}
+	done     uint64    // the last event whose scripts have run
+	daemonOf time.Time // whose number that is
 
 	// Of the goroutine that follows.
 	whom time.Time // the daemon's start; zero: none was reached yet
@@ -112,11 +113,15 @@ func (r *Runner) tell(ctx context.Context) {
 func (r *Runner) word() control.HooksWord {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return control.HooksWord{PID: os.Getpid(), Checks: r.checks.now(), Done: r.done}
+	return control.HooksWord{PID: os.Getpid(), Checks: r.checks.now(), Done: r.done, Daemon: r.daemonOf}
 }
 
 // errGap has the follower begin again with a snapshot.
 var errGap = errors.New("events are missing")
+
+// errOther ends a child without a word: its daemon was started again, and that
+// one has a child of its own.
+var errOther = errors.New("another daemon is here")
 
 // follow queues scripts as events come.
 func (r *Runner) follow(ctx context.Context) error {
@@ -128,6 +133,9 @@ func (r *Runner) follow(ctx context.Context) error {
 		}
 		if reached {
 			heard = time.Now()
+		}
+		if errors.Is(err, errOther) {
+			return nil
 		}
 		if errors.Is(err, errGap) {
 			r.gap = true
@@ -157,11 +165,12 @@ func (r *Runner) follow(ctx context.Context) error {
 // after the last one that this process saw; or after the last one whose scripts
 // a former hooks process ran to their end; or how things are.
 func (r *Runner) watch(ctx context.Context) (reached bool, err error) {
-	word := r.word()
-	word.Done = 0 // perhaps of another daemon
-	a, err := r.daemon.Hooks(ctx, word)
+	a, err := r.daemon.Hooks(ctx, r.word())
 	if err != nil {
 		return false, err
+	}
+	if r.child && !r.whom.IsZero() && !a.Started.Equal(r.whom) {
+		return true, errOther
 	}
 	var after *uint64
 	switch {
@@ -175,7 +184,7 @@ func (r *Runner) watch(ctx context.Context) (reached bool, err error) {
 	if !a.Started.Equal(r.whom) {
 		r.whom, r.seen = a.Started, a.Done
 		r.mu.Lock()
-		r.done = a.Done
+		r.done, r.daemonOf = a.Done, a.Started
 		r.mu.Unlock()
 	}
 	return true, r.daemon.Events(ctx, after, true, r.event)

@@ -40,7 +40,9 @@ func (f *fake) Hooks(_ context.Context, w control.HooksWord) (control.HooksAnswe
 	if f.down != nil {
 		return control.HooksAnswer{}, f.down
 	}
-	f.word, f.done = w, max(f.done, w.Done)
+	if f.word = w; w.Daemon.Equal(f.started) {
+		f.done = max(f.done, w.Done)
+	}
 	return control.HooksAnswer{Started: f.started, Done: f.done}, nil
 }
 
@@ -246,6 +248,28 @@ func TestDaemonEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A child whose daemon was killed and started again leaves the field to that
+// one's child, and does not tell it of the former's events.
+func TestOrphan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		r, did := newRunner(f, true)
+		end := make(chan error)
+		go func() { end <- r.Run(t.Context()) }()
+		synctest.Wait()
+		f.publish(role("DMZ", "Backup"))
+		time.Sleep(time.Second)
+		f.end(errors.New("unexpected EOF"), newFake())
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+		did.want(t, "backup DMZ")
+		if f.done != 0 {
+			t.Errorf("the new daemon believes that %d is done", f.done)
+		}
+	})
 }
 
 func TestChildWithoutDaemon(t *testing.T) {

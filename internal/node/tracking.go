@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tandem-ha/tandem/internal/adverts"
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
@@ -49,8 +51,9 @@ func newTracking(cfg *config.Config, stream *event.Stream, log *slog.Logger) *tr
 		said: map[string]adverts.Tracked{}, heard: now, started: now}
 }
 
-// trackedGroups is what each group tracks: what its sync group does, its members
-// do.
+// trackedGroups is what each group tracks. What its sync group does, its members
+// do; and what has a weight in one member has it in all, since they take a role
+// together: a priority that changed in one alone would move nothing.
 func trackedGroups(cfg *config.Config) (out []track.Group) {
 	for _, g := range cfg.VRRP.Groups {
 		if g.Disable {
@@ -63,12 +66,25 @@ func trackedGroups(cfg *config.Config) (out []track.Group) {
 		if g.Check != nil {
 			t.Things = append(t.Things, track.Thing{ID: track.CheckID(g.Name), Weight: g.Check.Weight})
 		}
-		for _, s := range cfg.VRRP.SyncGroups {
-			if s.Check != nil && slices.Contains(s.Member, g.Name) {
-				t.Things = append(t.Things, track.Thing{ID: track.CheckID(s.Name), Weight: s.Check.Weight})
+		out = append(out, t)
+	}
+	for _, s := range cfg.VRRP.SyncGroups {
+		var shared []track.Thing
+		for _, t := range out {
+			for _, x := range t.Things {
+				if x.Weight != 0 && slices.Contains(s.Member, t.Name) {
+					shared = append(shared, x)
+				}
 			}
 		}
-		out = append(out, t)
+		if s.Check != nil {
+			shared = append(shared, track.Thing{ID: track.CheckID(s.Name), Weight: s.Check.Weight})
+		}
+		for i := range out {
+			if slices.Contains(s.Member, out[i].Name) {
+				out[i].Add(shared)
+			}
+		}
 	}
 	return out
 }
@@ -159,13 +175,26 @@ func (t *tracking) String() string { return "tracking" }
 
 // Run follows interfaces, and ends the wait for checks that nobody makes.
 func (t *tracking) Run(ctx context.Context) error {
-	wait := time.AfterFunc(patience, t.lose)
-	defer wait.Stop()
-	if t.links == nil {
-		<-ctx.Done()
-		return nil
+	if t.links != nil {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return t.links.Run(ctx) })
+		g.Go(func() error { return t.wait(ctx) })
+		return g.Wait()
 	}
-	return t.links.Run(ctx)
+	return t.wait(ctx)
+}
+
+func (t *tracking) wait(ctx context.Context) error {
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			t.lose()
+		}
+	}
 }
 
 // lose: checks that tandem hooks has not told of count as up.
@@ -190,6 +219,9 @@ func (t *tracking) hooks(w control.HooksWord) control.HooksAnswer {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !w.Daemon.Equal(t.started) { // it is another daemon's number
+		w.Done = 0
+	}
 	w.Done = max(w.Done, t.word.Done)
 	t.word, t.heard = w, time.Now()
 	return control.HooksAnswer{Started: t.started, Done: w.Done}

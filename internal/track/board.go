@@ -58,6 +58,15 @@ func (b *Board) Set(id string, s State) bool {
 	return true
 }
 
+// Add adds things that the group does not track yet.
+func (g *Group) Add(things []Thing) {
+	for _, t := range things {
+		if !g.tracks(t.ID) {
+			g.Things = append(g.Things, t)
+		}
+	}
+}
+
 func (g *Group) tracks(id string) bool {
 	return slices.ContainsFunc(g.Things, func(t Thing) bool { return t.ID == id })
 }

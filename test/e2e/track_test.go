@@ -40,7 +40,7 @@ echo "$TANDEM_STATE $TANDEM_TYPE $TANDEM_NAME, $* ($TANDEM_INTERFACE $TANDEM_VRI
 	return dir, func(router, text string) string {
 		text = within("[vrrp.group.LAN]", script("lan"))(router, text)
 		return within("[vrrp.sync-group.MAIN]", script("main")+
-			fmt.Sprintf("\nhealth-check = { script = \"%s/check.sh\", interval = \"100ms\", failure-count = 2, rise = 3 }", dir))(router, text)
+			fmt.Sprintf("\nhealth-check = { script = \"%s/check.sh\", interval = \"300ms\", failure-count = 2, rise = 2 }", dir))(router, text)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 		t.Errorf("r1 says %q", why)
 	}
 	s.judge("failed")
-	detail := run(t, r1, "vrrp", "detail", "LAN", "--socket", socket(s.Pair, r1))
+	detail := run(t, r1, "vrrp", "detail", "--socket", socket(s.Pair, r1), "LAN")
 	if !strings.Contains(detail, "health-check of MAIN ("+dir+"/check.sh)") || !strings.Contains(detail, "exit status 1") {
 		t.Errorf("vrrp detail says\n%s", detail)
 	}
@@ -141,7 +141,7 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 	if d := cmp.Diff(want, calls(t, dir, "r1", len(want))); d != "" {
 		t.Errorf("r1's scripts (-want +got):\n%s", d)
 	}
-	history := run(t, r1, "takeover", "show", "3", "--socket", socket(s.Pair, r1))
+	history := run(t, r1, "takeover", "show", "--socket", socket(s.Pair, r1), "3")
 	if strings.Count(history, "takeover of MAIN") != 2 || strings.Count(history, "yield of MAIN") != 1 || !strings.Contains(history, "known then: r2: heard over the sync link") {
 		t.Errorf("takeover show 3 says\n%s", history)
 	}
