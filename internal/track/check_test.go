@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	t0     = time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
-	failed = errors.New("exit status 1")
+	t0       = time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
+	errCheck = errors.New("exit status 1")
 )
 
 // A history is a word of results, + good and - bad; the levels are as after each.
@@ -38,7 +38,7 @@ func TestCheck(t *testing.T) {
 			var got strings.Builder
 			for i, r := range tt.results {
 				before := c.Level
-				err := failed
+				err := errCheck
 				if r == '+' {
 					err = nil
 				}
@@ -61,13 +61,13 @@ func TestCheckSaysWhy(t *testing.T) {
 		result error
 		why    string
 	}{
-		{failed, "exit status 1"},
+		{errCheck, "exit status 1"},
 		{errors.New("took longer than 5s"), "took longer than 5s (2 times in a row)"},
 		{nil, "took longer than 5s (2 times in a row)"}, // not up yet
 		{nil, ""},
-		{failed, "exit status 1"}, // counted
-		{failed, "exit status 1 (2 times in a row)"},
-		{failed, "exit status 1 (2 times in a row)"}, // no news
+		{errCheck, "exit status 1"}, // counted
+		{errCheck, "exit status 1 (2 times in a row)"},
+		{errCheck, "exit status 1 (2 times in a row)"}, // no news
 		{errors.New("took longer than 5s"), "took longer than 5s"},
 		{nil, "took longer than 5s"},
 		{nil, ""},
