@@ -90,6 +90,7 @@ Change who is Active, without loss (root):
 The daemon:
   check [--live]    read a configuration, --live: ask this machine whether it can carry it
   run               be a node until SIGTERM, which hands the role over to the peer
+  reload            take over what changed in the configuration, where that needs no restart
   hooks             run health checks and transition scripts: run starts it, or a unit of its own
   version           which tandem this is
 
@@ -116,7 +117,7 @@ func newApp() *cli.App {
 		Flags:                 []cli.Flag{jsonFlag},
 		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
-			runCommand(), advertsCommand(), hooksCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
+			runCommand(), advertsCommand(), hooksCommand(), reloadCommand(), cleanupCommand(), checkCommand(), versionCommand(), statusCommand(), featureCommand(),
 			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), maintenanceCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,

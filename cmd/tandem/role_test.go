@@ -42,6 +42,10 @@ func (c *changer) Maintenance(_ context.Context, o control.MaintenanceOrder) (co
 	return c.answer("maintenance", o)
 }
 
+func (c *changer) Reload(context.Context, control.ReloadOrder) (control.Reloaded, error) {
+	return control.Reloaded{}, nil
+}
+
 func (c *changer) Hooks(context.Context, control.HooksWord) (control.HooksAnswer, error) {
 	return control.HooksAnswer{}, nil
 }

@@ -23,6 +23,8 @@ type Changes interface {
 	Yield(ctx context.Context, order ExternalOrder) (RoleChange, error)
 	// Maintenance has this node give its role away and stay Backup, or ends that.
 	Maintenance(ctx context.Context, order MaintenanceOrder) (RoleChange, error)
+	// Reload reads the configuration again.
+	Reload(ctx context.Context, order ReloadOrder) (Reloaded, error)
 	// Hooks takes the word of tandem hooks.
 	Hooks(ctx context.Context, word HooksWord) (HooksAnswer, error)
 }
@@ -54,6 +56,7 @@ const (
 	pathYield      = "/v1/yield"
 	pathMaintain   = "/v1/maintenance"
 	pathHooks      = "/v1/hooks"
+	pathReload     = "/v1/reload"
 )
 
 // changing adds the changing commands. Each is a POST, which onlyRootChanges
@@ -63,6 +66,7 @@ func (s *Server) changing(mux *http.ServeMux) {
 	mux.Handle("POST "+pathTakeover, change(s, s.backend.Takeover))
 	mux.Handle("POST "+pathYield, change(s, s.backend.Yield))
 	mux.Handle("POST "+pathMaintain, change(s, s.backend.Maintenance))
+	mux.Handle("POST "+pathReload, change(s, s.backend.Reload))
 	mux.Handle("POST "+pathHooks, changeBy(maxWord, s, s.backend.Hooks))
 }
 

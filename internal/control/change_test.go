@@ -37,6 +37,10 @@ func (f *fake) Maintenance(_ context.Context, o MaintenanceOrder) (RoleChange, e
 	return RoleChange{Already: o.On}, f.err
 }
 
+func (f *fake) Reload(context.Context, ReloadOrder) (Reloaded, error) {
+	return Reloaded{Text: "nothing has changed"}, f.err
+}
+
 func (f *fake) Hooks(_ context.Context, w HooksWord) (HooksAnswer, error) {
 	return HooksAnswer{Done: w.Done}, f.err
 }
@@ -93,6 +97,7 @@ func TestChangesNeedRoot(t *testing.T) {
 		{65534, http.MethodPost, pathSwitchover, "{}", http.StatusForbidden},
 		{65534, http.MethodPost, pathYield, "{}", http.StatusForbidden},
 		{65534, http.MethodPost, pathMaintain, "{}", http.StatusForbidden},
+		{65534, http.MethodPost, pathReload, "{}", http.StatusForbidden},
 		{65534, http.MethodPost, pathHooks, "{}", http.StatusForbidden},
 		{65534, http.MethodGet, pathTakeovers, "", http.StatusOK},
 		{65534, http.MethodPost, pathResync, `""`, http.StatusForbidden},

@@ -25,6 +25,15 @@ type MaintenanceOrder struct {
 	On bool `json:"on"`
 }
 
+// ReloadOrder asks for the configuration to be read again. It says nothing more.
+type ReloadOrder struct{}
+
+// Reloaded is what came of it.
+type Reloaded struct {
+	Changed []string `json:"changed"` // tables of the file
+	Text    string   `json:"text"`    // a sentence
+}
+
 // HooksWord is what tandem hooks says: at once when something changed, and
 // every two seconds, so that the daemon knows that it lives. It is a level:
 // whoever hears the latest one knows all there is to know.
@@ -69,6 +78,11 @@ func (c *Client) Takeovers(ctx context.Context, n int) (out []Timeline, err erro
 // Maintenance begins or ends it.
 func (c *Client) Maintenance(ctx context.Context, order MaintenanceOrder) (out RoleChange, err error) {
 	return out, c.post(ctx, pathMaintain, order, &out)
+}
+
+// Reload has the configuration read again.
+func (c *Client) Reload(ctx context.Context) (out Reloaded, err error) {
+	return out, c.post(ctx, pathReload, ReloadOrder{}, &out)
 }
 
 // Hooks is for tandem hooks.

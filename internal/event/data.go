@@ -36,3 +36,7 @@ func DataOf[T any](e *Event) (v T, ok bool) {
 	}
 	return v, true
 }
+
+// Configuration is the subject of the event of kind Daemon that says that the
+// configuration was read again.
+const Configuration = "configuration"

@@ -88,6 +88,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	err := r.follow(work)
 	close(ended)
 	scripts.Wait()
+	if work.Err() == nil {
+		_, _ = r.daemon.Hooks(work, r.word()) // whoever comes next goes on from there
+	}
 	cancel()
 	helpers.Wait()
 	return err
@@ -119,6 +122,10 @@ func (r *Runner) word() control.HooksWord {
 // errGap has the follower begin again with a snapshot.
 var errGap = errors.New("events are missing")
 
+// errReload ends the process, for another one to begin with what the file says
+// now.
+var errReload = errors.New("the configuration was read again")
+
 // errOther ends a child without a word: its daemon was started again, and that
 // one has a child of its own.
 var errOther = errors.New("another daemon is here")
@@ -134,7 +141,7 @@ func (r *Runner) follow(ctx context.Context) error {
 		if reached {
 			heard = time.Now()
 		}
-		if errors.Is(err, errOther) {
+		if errors.Is(err, errOther) || errors.Is(err, errReload) {
 			return nil
 		}
 		if errors.Is(err, errGap) {
@@ -204,12 +211,16 @@ func (r *Runner) event(e event.Event) error {
 	if e.Seq == 0 { // the stream's own word: this reader was too slow
 		return errGap
 	}
+	reload := e.Kind == event.Daemon && e.Subject == event.Configuration && !e.Snapshot
 	jobs := r.plan.take(&e)
 	r.seen = e.Seq
-	if e.Kind == event.Role || len(jobs) > 0 {
+	if e.Kind == event.Role || len(jobs) > 0 || reload {
 		jobs = append(jobs, job{seq: e.Seq})
 	}
 	r.push(jobs)
+	if reload {
+		return errReload
+	}
 	return nil
 }
 

@@ -250,6 +250,31 @@ func TestDaemonEnds(t *testing.T) {
 	}
 }
 
+// When the configuration was read again the process ends after the scripts of
+// what came before, and the next one does not end for the same event.
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		r, did := newRunner(f, true)
+		did.slow = time.Second
+		end := make(chan error)
+		go func() { end <- r.Run(t.Context()) }()
+		synctest.Wait()
+		f.publish(role("DMZ", "Backup"), event.Event{Kind: event.Daemon, Subject: event.Configuration}, role("DMZ", "Initialize"))
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+		did.want(t, "backup DMZ")
+		r, did = newRunner(f, true)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { end <- r.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+		did.want(t, "fault DMZ")
+		cancel()
+		<-end
+	})
+}
+
 // A child whose daemon was killed and started again leaves the field to that
 // one's child, and does not tell it of the former's events.
 func TestOrphan(t *testing.T) {

@@ -3,6 +3,7 @@
 package node
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (b *backend) Events() *event.Stream { return b.d.stream }
 // Status is the whole picture.
 func (b *backend) Status() control.Status {
 	d := b.d
-	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: d.cfg.Path, Started: d.started,
+	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: absolute(d.cfg.Path), Started: d.started,
 		Now: time.Now(), Groups: b.VRRP(), Sync: b.Sync(), Alarms: []control.Alarm{}}
 	d.election.mu.Lock()
 	for _, name := range setNames(d.cfg) {
@@ -57,6 +58,14 @@ func (b *backend) Status() control.Status {
 	s.Fence = b.fence(rs)
 	s.Last = timeline(d.election.followed, rs)
 	return s
+}
+
+// absolute is a path for whoever has another working directory.
+func absolute(path string) string {
+	if a, err := filepath.Abs(path); err == nil {
+		return a
+	}
+	return path
 }
 
 // setNames are the sets in the order of the file, the followed one first.
@@ -111,7 +120,7 @@ func (b *backend) VRRP() []control.VRRPGroup {
 		}
 	}
 	out := []control.VRRPGroup{}
-	for _, g := range b.d.cfg.VRRP.Groups {
+	for _, g := range b.d.tracking.config().VRRP.Groups {
 		v := configuredGroup(g)
 		if s, ok := live[g.Name]; ok {
 			fillGroup(&v, s)

@@ -49,6 +49,7 @@ type daemon struct {
 	stream  *event.Stream
 
 	tracking *tracking
+	hooks    *hooksProcess
 	election *election
 	backend  *backend     // set before anything runs
 	elector  elector      // election, or who stands in its place
@@ -130,9 +131,8 @@ func (d *daemon) open() error {
 	b := newBackend(d)
 	d.backend = b
 	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log), b.watch, d.tracking)
-	if d.cfg.Runs() && !d.cfg.Hooks.Unit {
-		d.tasks = append(d.tasks, &hooksProcess{config: d.cfg.Path, limit: d.cfg.Hooks.Timeout, stream: d.stream, log: d.log})
-	}
+	d.hooks = &hooksProcess{config: d.tracking, again: make(chan struct{}, 1), stream: d.stream, log: d.log}
+	d.tasks = append(d.tasks, d.hooks)
 	if listen := d.cfg.Metrics.Listen; len(listen) > 0 {
 		d.tasks = append(d.tasks, metrics.NewServer(listen, b, d.log))
 	}

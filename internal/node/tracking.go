@@ -31,18 +31,20 @@ const (
 // tracking joins what groups track (track.Board) to the election: interfaces
 // are followed here, health checks by tandem hooks, which tells their levels.
 type tracking struct {
-	cfg    *config.Config
 	stream *event.Stream
 	log    *slog.Logger
-	links  *track.Links // nil: no interface is tracked
+	links  *track.Links
 
 	mu      sync.Mutex
+	cfg     *config.Config // the latest: see reload
 	board   *track.Board
 	said    map[string]adverts.Tracked // to the election, by group
 	proc    *adverts.Process           // nil until the election has started
 	word    control.HooksWord          // the latest
 	heard   time.Time                  // when it came; at first, when the daemon started
 	started time.Time
+
+	reloading sync.Mutex
 }
 
 func newTracking(cfg *config.Config, stream *event.Stream, log *slog.Logger) *tracking {
@@ -91,16 +93,16 @@ func trackedGroups(cfg *config.Config) (out []track.Group) {
 
 // open reads the interfaces, before anybody speaks.
 func (t *tracking) open() error {
-	var names []string
-	for _, id := range t.board.IDs(track.InterfaceID("")) {
+	var err error
+	t.links, err = track.OpenLinks(interfacesOn(t.board), func(name string, l track.Level, why string) { t.note(track.InterfaceID(name), l, why) })
+	return err
+}
+
+func interfacesOn(b *track.Board) (names []string) {
+	for _, id := range b.IDs(track.InterfaceID("")) {
 		names = append(names, strings.TrimPrefix(id, track.InterfaceID("")))
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	var err error
-	t.links, err = track.OpenLinks(names, func(name string, l track.Level, why string) { t.note(track.InterfaceID(name), l, why) })
-	return err
+	return names
 }
 
 // begin gives what the election must know from its first moment; from now on it
@@ -111,8 +113,9 @@ func (t *tracking) begin() map[string]adverts.Tracked {
 	out := map[string]adverts.Tracked{}
 	for i := range t.board.Groups() {
 		g := &t.board.Groups()[i]
-		if v := t.verdict(g); len(g.Things) > 0 || v.Loose {
-			out[g.Name], t.said[g.Name] = v, v
+		v := t.verdict(g)
+		if t.said[g.Name] = v; len(g.Things) > 0 || v.Loose {
+			out[g.Name] = v
 		}
 	}
 	return out
@@ -141,7 +144,7 @@ func (t *tracking) apply() {
 	}
 	for i := range t.board.Groups() {
 		g := &t.board.Groups()[i]
-		if v := t.verdict(g); len(g.Things) > 0 && v != t.said[g.Name] {
+		if v := t.verdict(g); v != t.said[g.Name] {
 			t.said[g.Name] = v
 			t.proc.Track(g.Name, v)
 		}
@@ -175,13 +178,10 @@ func (t *tracking) String() string { return "tracking" }
 
 // Run follows interfaces, and ends the wait for checks that nobody makes.
 func (t *tracking) Run(ctx context.Context) error {
-	if t.links != nil {
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return t.links.Run(ctx) })
-		g.Go(func() error { return t.wait(ctx) })
-		return g.Wait()
-	}
-	return t.wait(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return t.links.Run(ctx) })
+	g.Go(func() error { return t.wait(ctx) })
+	return g.Wait()
 }
 
 func (t *tracking) wait(ctx context.Context) error {
@@ -199,7 +199,10 @@ func (t *tracking) wait(ctx context.Context) error {
 
 // lose: checks that tandem hooks has not told of count as up.
 func (t *tracking) lose() {
-	for _, id := range t.board.IDs(track.CheckPrefix) {
+	t.mu.Lock()
+	ids := t.board.IDs(track.CheckPrefix)
+	t.mu.Unlock()
+	for _, id := range ids {
 		t.mu.Lock()
 		unknown := t.board.State(id).Level == track.Unknown && time.Since(t.heard) >= patience
 		t.mu.Unlock()
@@ -238,54 +241,23 @@ func (t *tracking) things(group string) (out []control.Tracked) {
 	return out
 }
 
-// what says of a health check what it does.
-func (t *tracking) what(id string) string {
-	name, isCheck := strings.CutPrefix(id, track.CheckPrefix)
-	if !isCheck {
-		return ""
-	}
-	say := func(h *config.HealthCheck) string {
-		if h.Ping.IsValid() {
-			return "ping " + h.Ping.String()
-		}
-		return strings.Join(h.Script, " ")
-	}
-	for _, g := range t.cfg.VRRP.Groups {
-		if g.Name == name && g.Check != nil {
-			return say(g.Check)
-		}
-	}
-	for _, s := range t.cfg.VRRP.SyncGroups {
-		if s.Name == name && s.Check != nil {
-			return say(s.Check)
-		}
-	}
-	return ""
-}
-
 // alarms are what somebody should look at.
 func (t *tracking) alarms(now time.Time) (out []control.Alarm) {
-	if t.cfg.Runs() && now.Sub(t.lastHeard()) > hooksSilent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cfg.Runs() && now.Sub(t.heard) > hooksSilent {
 		text := "tandem hooks is not heard: no transition script runs, and health checks stay as they were; it is started again, see the log"
 		if t.cfg.Hooks.Unit {
 			text = "tandem hooks is not heard: no transition script runs, and health checks stay as they were: systemctl status tandem-hooks"
 		}
 		out = append(out, control.Alarm{Kind: "hooks", Text: text, About: "tandem hooks"})
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	for _, id := range t.board.IDs("") {
 		if s := t.board.State(id); s.Level == track.Down {
 			out = append(out, control.Alarm{Kind: "tracked", Text: "down: " + s.Why, About: id})
 		}
 	}
 	return out
-}
-
-func (t *tracking) lastHeard() time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.heard
 }
 
 // priorities in force, by group.

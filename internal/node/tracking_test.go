@@ -128,7 +128,7 @@ func TestTrackingRemembersDone(t *testing.T) {
 func TestTrackingLosesPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTestTracking()
-		go func() { _ = tr.Run(t.Context()) }()
+		go func() { _ = tr.wait(t.Context()) }()
 		time.Sleep(9 * time.Second)
 		if tr.all()["WAN"].Fault == "" {
 			t.Error("it did not wait")
@@ -150,7 +150,7 @@ func TestTrackingLosesPatience(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTestTracking()
-		go func() { _ = tr.Run(t.Context()) }()
+		go func() { _ = tr.wait(t.Context()) }()
 		for range 15 {
 			tr.hooks(control.HooksWord{Checks: []control.CheckWord{{Name: "health-check of MAIN", State: "unknown"}}})
 			time.Sleep(2 * time.Second)
@@ -159,4 +159,40 @@ func TestTrackingLosesPatience(t *testing.T) {
 			t.Error("it did not wait for a check that is made")
 		}
 	})
+}
+
+// What was tracked before keeps its state, what is new counts as up until it
+// answers, and a group that did not change hears nothing.
+func TestTrackingReload(t *testing.T) {
+	tr := newTestTracking()
+	var err error
+	if tr.links, err = track.OpenLinks(nil, func(name string, l track.Level, why string) { tr.note(track.InterfaceID(name), l, why) }); err != nil {
+		t.Fatal(err)
+	}
+	defer tr.links.Close()
+	tr.note("interface eth3", track.Down, "it is down, or has no carrier")
+	tr.hooks(control.HooksWord{Checks: []control.CheckWord{{Name: "health-check of MAIN", State: "down", Why: "no"}, {Name: "health-check of DMZ", State: "down"}}})
+	before := tr.begin()
+	next := trackedConfig()
+	next.VRRP.Groups[0].Track = config.Track{Interfaces: []config.TrackedInterface{{Name: "lo"}, {Name: "no-such", Weight: -10}}}
+	next.VRRP.Groups[2].Check.Weight = 40                                                       // the same check
+	next.VRRP.Groups[4].Check = &config.HealthCheck{Script: []string{"/new"}}                   // a new one
+	next.VRRP.SyncGroups[0].Check = &config.HealthCheck{Ping: netip.MustParseAddr("192.0.2.9")} // another one
+	tr.reload(next)
+	if d := cmp.Diff(map[string]adverts.Tracked{
+		"LAN": {Priority: 190}, "WAN": {Priority: 190, Loose: true}, "DMZ": {Priority: 100}, "BARE": {Priority: 100},
+	}, tr.all()); d != "" {
+		t.Errorf("afterwards (-want +got):\n%s", d)
+	}
+	if before["LAN"].Fault == "" {
+		t.Error("LAN was not in fault before: this proves nothing")
+	}
+	if got := tr.things("BARE"); len(got) != 1 || got[0].State != "up" || got[0].What != "/new" || got[0].Why == "" {
+		t.Errorf("BARE tracks %+v", got)
+	}
+	next.VRRP.Groups[0].Track = config.Track{}
+	tr.hooks(control.HooksWord{Checks: []control.CheckWord{{Name: "health-check of MAIN", State: "down", Why: "no answer"}}})
+	if f := tr.all()["LAN"].Fault; f != "health-check of MAIN: no answer" {
+		t.Errorf("LAN: %q", f)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ const interfacePrefix = "interface "
 type Links struct {
 	watch *vip.Watch
 	tell  func(name string, level Level, why string) // what did not change as well
+	mu    sync.Mutex
 	names []string
 	links map[int32]vip.Link
 }
@@ -33,7 +35,7 @@ func OpenLinks(names []string, tell func(name string, level Level, why string)) 
 		return nil, err
 	}
 	l := &Links{watch: w, tell: tell, names: names, links: map[int32]vip.Link{}}
-	if err := l.readAll(); err != nil {
+	if err := l.look(true); err != nil {
 		w.Close()
 		return nil, err
 	}
@@ -63,18 +65,35 @@ func (l *Links) Run(ctx context.Context) error {
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
 			return fmt.Errorf("wait for notices of links: %w", err)
 		}
-		lost, err := l.watch.Read(l.changed, func(vip.AddressNote) {})
-		if lost || err != nil {
-			err = l.readAll()
-		}
-		if err != nil {
+		if err := l.look(false); err != nil {
 			return err
 		}
-		l.say()
 	}
 	if !stop() {
 		<-ended
 	}
+	return nil
+}
+
+// Follow has it follow other names from now on, and tells of them.
+func (l *Links) Follow(names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.names = names
+	l.say()
+}
+
+// look takes in what the kernel reports, or all that there is.
+func (l *Links) look(all bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost, err := l.watch.Read(l.changed, func(vip.AddressNote) {})
+	if all || lost || err != nil {
+		if err := l.readAll(); err != nil {
+			return err
+		}
+	}
+	l.say()
 	return nil
 }
 
@@ -95,7 +114,6 @@ func (l *Links) readAll() error {
 	for _, n := range list {
 		l.links[n.Index] = n
 	}
-	l.say()
 	return nil
 }
 
