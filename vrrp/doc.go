@@ -13,4 +13,5 @@
 //	machine.go   Instance: one virtual router, the state table
 //	syncgroup.go Set: instances that change state together, what callers use
 //	transition.go what a Set does when it changes its state
+//	tracking.go  what its caller knows beside the adverts: health, weights, maintenance
 package vrrp

@@ -41,6 +41,7 @@ type Instance struct {
 	zero    bool  // Active_Down_Timer stands at Skew_Time, because of priority 0
 	outrank bool  // the Active that is heard is lower, preemption is wanted
 	fault   bool
+	unwell  bool // what is tracked beside the interface: see SetUnwell
 
 	activeInterval int64      // Active_Adver_Interval, adopted from the wire
 	followed       netip.Addr // whose advert armed Active_Down_Timer last

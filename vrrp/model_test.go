@@ -233,7 +233,7 @@ func (w *world) wake(i int) {
 func (w *world) harm() {
 	i := w.rng.IntN(len(w.routers))
 	r := w.routers[i]
-	switch w.rng.IntN(8) {
+	switch w.rng.IntN(11) {
 	case 0:
 		r.Shutdown(w.now)
 	case 1:
@@ -250,6 +250,14 @@ func (w *world) harm() {
 		r.Refuse(w.now)
 	case 7:
 		r.HandOver(w.now)
+	case 8:
+		r.SetUnwell(w.rng.IntN(len(r.members)), w.rng.IntN(2) == 0, w.now)
+	case 9:
+		r.SetAside(w.rng.IntN(2) == 0, w.now)
+	case 10: // a weight counts for all members
+		for m, priority := 0, uint8(1+w.rng.IntN(254)); m < len(r.members); m++ {
+			r.SetPriority(m, priority)
+		}
 	}
 	w.act(i)
 }
@@ -260,7 +268,9 @@ func (w *world) heal() {
 	for i, r := range w.routers {
 		for m := range r.members {
 			r.SetFault(m, false, w.now)
+			r.SetUnwell(m, false, w.now)
 		}
+		r.SetAside(false, w.now)
 		r.Start(w.now)
 		w.act(i)
 	}

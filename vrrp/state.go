@@ -40,6 +40,8 @@ const (
 	CauseShutdown       // stopped by the operator, or by the daemon's death
 	CauseOverslept      // slept past the peers' Active_Down_Interval and then heard another Active
 	CauseRefused        // the caller could not carry out the promotion (no fence in time)
+	CauseUnwell         // what a member tracks failed: SetUnwell
+	CauseMaintenance    // set aside by the operator: SetAside
 )
 
 var causeNames = [...]string{
@@ -53,6 +55,8 @@ var causeNames = [...]string{
 	CauseShutdown:       "shutdown",
 	CauseOverslept:      "overslept",
 	CauseRefused:        "refused",
+	CauseUnwell:         "unwell",
+	CauseMaintenance:    "maintenance",
 }
 
 // String is the cause in the words of events and metrics.

@@ -50,6 +50,7 @@ type Set struct {
 	since   int64
 	started bool
 	allowed bool // preemption is permitted
+	aside   bool // maintenance: it stays Backup
 
 	listen     int64 // Active that overslept: silent until then, 0 not
 	sentBefore int64 // while listening: our last advert before the sleep
@@ -101,14 +102,7 @@ func (s *Set) SetFault(i int, fault bool, now int64) {
 		return
 	}
 	s.members[i].fault = fault
-	switch {
-	case !fault:
-		s.tryStartup(now)
-	case s.state == Active:
-		s.leave(CauseInterfaceDown, Initialize, now)
-	case s.state == Backup:
-		s.enter(Initialize, now)
-	}
+	s.faultChanged(fault, CauseInterfaceDown, now)
 }
 
 // tryStartup is section 6.4.1.
@@ -118,7 +112,7 @@ func (s *Set) tryStartup(now int64) {
 	}
 	owner := true
 	for i := range s.members {
-		if s.members[i].fault {
+		if s.members[i].fault || s.members[i].unwell {
 			return
 		}
 		owner = owner && s.members[i].cfg.Priority == PriorityOwner
@@ -126,7 +120,7 @@ func (s *Set) tryStartup(now int64) {
 	for i := range s.members {
 		s.members[i].startup(now)
 	}
-	if owner && s.allowed {
+	if owner && s.allowed && !s.aside {
 		s.promote(CauseOwner, 0, now)
 		return
 	}
@@ -148,7 +142,7 @@ func (s *Set) Shutdown(now int64) {
 // the adverts. It is false in any other state. An advert of the former
 // Active that is still on its way does not count for one interval.
 func (s *Set) TakeOver(now int64) bool {
-	if s.state != Backup {
+	if s.state != Backup || s.aside {
 		return false
 	}
 	s.guard = now + s.members[0].cfg.Interval
@@ -224,7 +218,7 @@ func (s *Set) Receive(i int, pdu []byte, m Meta, at, now int64) Drop {
 		// Without permission a lower Active is followed all the same. Not so one
 		// that comes while another is followed: after that one's silence it would
 		// keep the role from us for ever. A hand-over between others is vouched for.
-		in.heardInBackup(&a, at, s.allowed || in.isStranger() && !s.second.vouches(in, at))
+		in.heardInBackup(&a, at, !s.aside && (s.allowed || in.isStranger() && !s.second.vouches(in, at)))
 		s.settle(now)
 	case Active:
 		s.receiveActive(i, &a, m.Src, at, now)
@@ -344,11 +338,15 @@ func (s *Set) settle(now int64) {
 		s.takeRole(last, heard, zero, now)
 		return
 	}
-	s.tellWants(wants)
+	s.tellWants(wants && !s.aside)
 	s.watchSilent(expired, now)
 }
 
 func (s *Set) takeRole(due, heard int64, zero bool, now int64) {
+	if s.aside {
+		s.rearm(now)
+		return
+	}
 	if now < s.hold {
 		for i := range s.members {
 			s.members[i].expired, s.members[i].down = 0, s.hold

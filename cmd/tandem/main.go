@@ -79,9 +79,12 @@ What happened, and is all well? These ask the daemon that runs here:
   flow list|count|diff
                     connections: the kernel table, own ones, the copy; those that no copy can save; what differs
   event watch       what changes, as it changes; --history: what did
+  takeover show     the latest changes of role: why, by which evidence, each step's time
 
 Change who is Active, without loss (root):
   switchover        exchange the roles of this router and its peer; --to NODE, --force
+  maintenance on|off
+                    this router gives its role away and stays Backup until off
   takeover          this router is Active: what another election calls (failover-mechanism.external)
   yield             and that it is no longer
 
@@ -89,6 +92,8 @@ The daemon:
   check [--live]    read a configuration; --live: ask this machine whether it can carry it; --against FILE: the other router's
   import vyos       turn VyOS's set lines or config.boot into a configuration; what is left out, and why, to stderr
   run               be a node until SIGTERM, which hands the role over to the peer
+  reload            take over what changed in the configuration, where that needs no restart
+  hooks             run health checks and transition scripts: run starts it, or a unit of its own
   version           which tandem this is
 
 What the kernel has; these need no daemon:
@@ -114,8 +119,8 @@ func newApp() *cli.App {
 		Flags:                 []cli.Flag{jsonFlag},
 		ExitErrHandler:        func(*cli.Context, error) {}, // main exits
 		Commands: []*cli.Command{
-			runCommand(), advertsCommand(), cleanupCommand(), checkCommand(), importCommand(), versionCommand(), statusCommand(), featureCommand(),
-			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
+			runCommand(), advertsCommand(), hooksCommand(), reloadCommand(), cleanupCommand(), checkCommand(), importCommand(), versionCommand(), statusCommand(), featureCommand(),
+			vrrpCommand(), syncCommand(), flowCommand(), eventCommand(), switchoverCommand(), maintenanceCommand(), takeoverCommand(), yieldCommand(), progCommand(), mapCommand(), linkCommand(),
 		},
 		Action: wantsCommand,
 	}
@@ -130,7 +135,7 @@ func newApp() *cli.App {
 func prepare(c *cli.Command) {
 	c.HideHelpCommand = true
 	c.OnUsageError = onUsageError
-	if len(c.Subcommands) > 0 {
+	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = wantsCommand
 	} else if action := c.Action; !c.SkipFlagParsing {
 		c.Flags = append(c.Flags, jsonFlag)

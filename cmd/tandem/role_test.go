@@ -38,6 +38,18 @@ func (c *changer) Yield(_ context.Context, o control.ExternalOrder) (control.Rol
 	return c.answer("yield", o)
 }
 
+func (c *changer) Maintenance(_ context.Context, o control.MaintenanceOrder) (control.RoleChange, error) {
+	return c.answer("maintenance", o)
+}
+
+func (c *changer) Reload(context.Context, control.ReloadOrder) (control.Reloaded, error) {
+	return control.Reloaded{}, nil
+}
+
+func (c *changer) Hooks(context.Context, control.HooksWord) (control.HooksAnswer, error) {
+	return control.HooksAnswer{}, nil
+}
+
 func TestRoleCommands(t *testing.T) {
 	change := &changer{out: control.RoleChange{Active: "r2", Text: "r2 is Active", Steps: []control.Step{{Name: "adverts stopped", AtMS: 61.29}, {Name: "addresses out", AtMS: 78.4}}}}
 	daemon := loadCanned(t, "testdata/show/active.json")
@@ -50,6 +62,8 @@ func TestRoleCommands(t *testing.T) {
 		{[]string{"switchover"}, "switchover {To: Force:false}"},
 		{[]string{"switchover", "--to", "r2", "--force"}, "switchover {To:r2 Force:true}"},
 		{[]string{"takeover"}, "takeover {Reason:}"},
+		{[]string{"maintenance", "on"}, "maintenance {On:true}"},
+		{[]string{"maintenance", "off"}, "maintenance {On:false}"},
 		{[]string{"yield", "--reason", "keepalived: MAIN is BACKUP"}, "yield {Reason:keepalived: MAIN is BACKUP}"},
 	} {
 		const text = "r2 is Active\n      +61.3 ms  adverts stopped\n      +78.4 ms  addresses out\n"

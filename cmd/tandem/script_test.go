@@ -23,8 +23,8 @@ import (
 var update = flag.Bool("update", false, "rewrite golden files")
 
 func TestMain(m *testing.M) {
-	// The daemon starts its child as /proc/self/exe, which here is the test.
-	if len(os.Args) == 2 && os.Args[0] == "/proc/self/exe" && os.Args[1] == "adverts" {
+	// The daemon starts its children as /proc/self/exe, which here is the test.
+	if len(os.Args) >= 2 && os.Args[0] == "/proc/self/exe" && (os.Args[1] == "adverts" || os.Args[1] == "hooks") {
 		os.Exit(mainCode())
 	}
 	testscript.Main(m, map[string]func(){

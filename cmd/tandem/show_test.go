@@ -23,11 +23,12 @@ import (
 
 // canned answers from testdata/show/NAME.json.
 type canned struct {
-	Picture control.Status    `json:"status"`
-	List    []control.Flow    `json:"flows"`
-	Count   control.FlowCount `json:"count"`
-	Diff    control.FlowDiff  `json:"diff"`
-	Past    []event.Event     `json:"events"`
+	Picture control.Status     `json:"status"`
+	List    []control.Flow     `json:"flows"`
+	Count   control.FlowCount  `json:"count"`
+	Diff    control.FlowDiff   `json:"diff"`
+	Past    []event.Event      `json:"events"`
+	Changed []control.Timeline `json:"takeovers"`
 	stream  *event.Stream
 
 	control.Changes `json:"-"`
@@ -53,6 +54,7 @@ func (c *canned) Resync(peer string) ([]string, error) {
 	}
 	return []string{peer}, nil
 }
+func (c *canned) Takeovers(n int) []control.Timeline                 { return c.Changed[max(0, len(c.Changed)-n):] }
 func (c *canned) FlowDiff(context.Context) (control.FlowDiff, error) { return c.Diff, nil }
 
 func loadCanned(t *testing.T, path string) *canned {
@@ -110,6 +112,10 @@ func TestShow(t *testing.T) {
 			}
 			section(&b, "vrrp statistics")
 			writeVRRPStatistics(&b, c.Picture.Groups, c.Picture.Strays)
+			if len(c.Changed) > 0 {
+				section(&b, "takeover show 2")
+				writeTakeovers(&b, c.Changed, c.Picture.Now)
+			}
 			if c.Picture.Sync != nil {
 				section(&b, "sync show")
 				writePeers(&b, c.Picture.Sync, c.Picture.Now, nil)

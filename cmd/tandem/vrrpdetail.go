@@ -111,6 +111,33 @@ func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	if v.Checksum != "" {
 		line("Checksum", "%s: sent with %s; heard with %s", v.Checksum, cmp.Or(v.ChecksumSent, "none yet"), cmp.Or(v.ChecksumHeard, "none yet"))
 	}
+	if !v.Maintenance.IsZero() {
+		line("Maintenance", "since %s: it stays Backup until tandem maintenance off", clock(v.Maintenance, now))
+	}
+	writeTracked(w, v.Tracked, now)
+}
+
+// writeTracked is what a group follows beside its adverts.
+func writeTracked(w io.Writer, tracked []control.Tracked, now time.Time) {
+	if len(tracked) == 0 {
+		return
+	}
+	g := newGrid("Tracked", "State", "Since", "Counts", "")
+	for _, t := range tracked {
+		counts := "down is a fault"
+		switch {
+		case t.Weight < 0:
+			counts = fmt.Sprintf("priority %d while down", t.Weight)
+		case t.Weight > 0:
+			counts = fmt.Sprintf("priority +%d while up", t.Weight)
+		}
+		name := t.Name
+		if t.What != "" {
+			name += " (" + t.What + ")"
+		}
+		g.row(name, t.State, clock(t.Since, now), counts, t.Why)
+	}
+	g.write(w, "  ")
 }
 
 func preemption(v *control.VRRPGroup) string {

@@ -41,6 +41,8 @@ const (
 	msgAllow
 	msgAnnounce
 	msgStop
+	msgTrack // Group; Value: priority in force
+	msgAside // Flags: on
 )
 
 // From the child.
@@ -58,7 +60,10 @@ const (
 	msgBye
 )
 
-const flagOn = 1 << 0
+const (
+	flagOn    = 1 << 0 // msgTrack: a fault
+	flagLoose = 1 << 1 // msgTrack: the group's own interface may be down
+)
 
 // message is one record of either direction; unused fields are zero.
 type message struct {

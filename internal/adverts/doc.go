@@ -22,7 +22,7 @@
 // announces (stage.go), since everything that takes the rtnl lock may wait
 // for the whole host.
 //
-//	process.go event.go status.go names.go   the daemon's side
+//	process.go event.go status.go names.go tracked.go   the daemon's side (tracked.go: both)
 //	codec.go shm.go                 what crosses the border
 //	gate.go                         the handshake's machine, pure
 //	main.go newloop.go loop.go perform.go receive.go ring.go send.go   the child's first thread

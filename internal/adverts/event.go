@@ -47,7 +47,7 @@ type AddressesIn struct {
 type Demoting struct {
 	Set   string
 	Term  uint32
-	Cause vrrp.Cause // higher-priority, interface-down, shutdown, handed-over, overslept, refused
+	Cause vrrp.Cause // higher-priority, interface-down, unwell, maintenance, shutdown, handed-over, overslept, refused
 	At    int64
 }
 

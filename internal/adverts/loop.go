@@ -60,6 +60,8 @@ type loop struct {
 	portOf []int // by group
 	sets   []set
 
+	tracked []trackedGroup // by group
+
 	ready    bool // the stage has looked at every port
 	startAt  int64
 	started  bool

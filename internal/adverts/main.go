@@ -33,8 +33,9 @@ const memoryLimit = 64 << 20
 // setup is what the daemon tells at the start.
 type setup struct {
 	hello
-	groups []group  // by message.Group
-	setOf  []uint16 // by group
+	groups []group   // by message.Group
+	setOf  []uint16  // by group
+	early  []message // what the daemon says of groups before they start
 }
 
 // Main is the child: the hidden command `tandem adverts`. fd is its end of
@@ -148,6 +149,9 @@ func readSetup(fd int) (*setup, error) {
 			}
 		case msgGo:
 			return s, s.check()
+		case msgTrack:
+			m.Tail = nil
+			s.early = append(s.early, m)
 		case msgStop:
 			return nil, errors.New("stopped before the configuration was complete")
 		}

@@ -22,6 +22,7 @@ type names struct {
 	sets       []string       // index: message.Set
 	index      map[string]uint16
 	interfaces []string // one for each family, in the order of first use by a group
+	tracking
 }
 
 // nameSets forms the sets: one per sync group with its members, one per group
@@ -140,6 +141,7 @@ const (
 	reasonOther     // another member of the set is in fault
 	reasonStopped
 	reasonNoDevice // of the virtual MAC
+	reasonTracked  // what the group tracks failed: names.why
 )
 
 // ofAddress: the interface lacks the address that adverts are sent from.
@@ -168,6 +170,8 @@ func (n *names) reason(group uint16, r reason) string {
 		return "stopped"
 	case reasonNoDevice:
 		return "interface " + iface + " has no device for the virtual MAC yet (the log says why)"
+	case reasonTracked:
+		return n.why(group)
 	}
 	return ""
 }

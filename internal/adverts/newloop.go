@@ -32,6 +32,9 @@ func newLoop(sock int, s *setup) (*loop, error) {
 		return nil, err
 	}
 	l.stage.vouched = l.shm.vouched()
+	for i := range s.early {
+		l.track(&s.early[i])
+	}
 	return l, nil
 }
 
@@ -96,6 +99,7 @@ func (l *loop) addDevices() {
 
 func (l *loop) addSets() {
 	l.sets = make([]set, l.setup.Sets)
+	l.tracked = make([]trackedGroup, len(l.setup.groups))
 	for i, s := range l.setup.setOf {
 		l.sets[s].groups = append(l.sets[s].groups, i)
 	}

@@ -157,13 +157,22 @@ func (l *loop) waitsFor(i int) (group uint16, why int64) {
 	return uint16(l.sets[i].groups[0]), int64(reasonStopped)
 }
 
-// fault is why group g cannot work.
+// fault is why group g cannot have the role.
 func (l *loop) fault(g int) reason {
-	p := &l.ports[l.portOf[g]]
-	if p.reason.ofAddress() && l.setup.groups[g].Source.IsValid() {
-		return l.deviceFault(g)
+	r := l.portFault(g)
+	if r == reasonNone && l.tracked[g].fault {
+		return reasonTracked
 	}
-	if p.reason == reasonNone {
+	return r
+}
+
+// portFault is why group g cannot work.
+func (l *loop) portFault(g int) reason {
+	p := &l.ports[l.portOf[g]]
+	switch {
+	case p.reason == reasonNone,
+		p.reason == reasonDown && l.tracked[g].loose,
+		p.reason.ofAddress() && l.setup.groups[g].Source.IsValid():
 		return l.deviceFault(g)
 	}
 	return p.reason
@@ -228,6 +237,10 @@ func (l *loop) obey(m *message) {
 		for j := range l.sets {
 			l.sets[j].AllowPreempt(m.Flags&flagOn != 0)
 		}
+	case msgTrack:
+		l.track(m)
+	case msgAside:
+		l.each(func(s *set) { s.SetAside(m.Flags&flagOn != 0, l.now); s.dirty = true })
 	case msgStop:
 		l.stop()
 	}
@@ -311,7 +324,7 @@ func (l *loop) changePort(r *report) {
 func (l *loop) faultChanged(g int) {
 	i := int(l.setup.setOf[g])
 	s := &l.sets[i]
-	s.SetFault(s.member(g), l.fault(g) != reasonNone, l.now)
+	s.SetFault(s.member(g), l.portFault(g) != reasonNone, l.now)
 	s.dirty = true
 	l.perform(i)
 }

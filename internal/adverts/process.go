@@ -41,6 +41,8 @@ type Config struct {
 	SecondPath vrrp.SecondPath // what a timeout does that Vouch denies
 	Vouched    string          // the set that Vouch is about
 
+	Tracked map[string]Tracked // by group, as it is at the start
+
 	Log *slog.Logger // nil: slog.Default()
 }
 
@@ -150,6 +152,13 @@ func (p *Process) configure(cfg Config) error {
 		m := message{Type: msgGroup, Group: uint16(i), Set: p.names.setOf[i], Tail: w.append(nil)}
 		if err := p.write(m); err != nil {
 			return err
+		}
+	}
+	for i, g := range p.names.groups {
+		if t, ok := cfg.Tracked[g.Name]; ok {
+			if err := p.write(p.names.track(uint16(i), t)); err != nil {
+				return err
+			}
 		}
 	}
 	return p.write(message{Type: msgGo})

@@ -55,12 +55,14 @@ func parse(path, text string) (*Config, error) {
 	if sync != nil {
 		c.Sync = readSync(sync)
 	}
+	c.Hooks = readHooks(root.table("hooks"))
 	c.Capture = readCapture(root.table("capture"))
 	c.Control = readControl(root.table("control"))
 	c.Metrics = readMetrics(root.table("metrics"))
 	c.Log = readLog(root.table("log"))
 	root.finish()
 	checkVRRP(root, &c.VRRP, c.Sync != nil && c.Sync.External)
+	checkTracking(root, &c.VRRP)
 	checkSync(root, c)
 	if err := d.err(); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type Config struct {
 	Node    Node
 	VRRP    VRRP
 	Sync    *Sync // nil: election without copy
+	Hooks   Hooks
 	Capture Capture
 	Control Control
 	Metrics Metrics
@@ -80,6 +81,10 @@ type Group struct {
 	Excluded   []Address // put in, not advertised; of any family
 	VirtualMAC bool
 	GARP       GARP
+
+	Track   Track
+	Check   *HealthCheck // nil: none
+	Scripts Scripts
 }
 
 // Address is one virtual address and the interface that carries it.
@@ -90,8 +95,10 @@ type Address struct {
 
 // SyncGroup is [vrrp.sync-group.NAME].
 type SyncGroup struct {
-	Name   string
-	Member []string
+	Name    string
+	Member  []string
+	Check   *HealthCheck // nil: none
+	Scripts Scripts
 }
 
 // CommitMode is conntrack-sync's commit.

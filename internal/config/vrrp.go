@@ -56,9 +56,9 @@ func readGroup(t *table, version int, garp GARP) Group {
 	g.Addresses = t.addresses("address", g.Interface)
 	readWire(t, &g, version)
 	readPlaces(t, &g, garp)
-	t.later("tracking is", "track")
-	t.later("health checks are", "health-check")
-	t.later("transition scripts are", "transition-script")
+	g.Track = readTrack(t.table("track"))
+	g.Check = t.check("health-check")
+	g.Scripts = t.scripts("transition-script")
 	return g
 }
 
@@ -180,7 +180,7 @@ func readSyncGroup(t *table) SyncGroup {
 	if s.Member, ok = t.list("member"); !t.has("member") || (ok && len(s.Member) == 0) {
 		t.fault("member", `missing: name the groups that change state together, as member = ["LAN", "WAN"]`)
 	}
-	t.later("health checks are", "health-check")
-	t.later("transition scripts are", "transition-script")
+	s.Check = t.check("health-check")
+	s.Scripts = t.scripts("transition-script")
 	return s
 }

@@ -21,6 +21,12 @@ type Changes interface {
 	// Takeover and Yield are another election's word (failover-mechanism.external).
 	Takeover(ctx context.Context, order ExternalOrder) (RoleChange, error)
 	Yield(ctx context.Context, order ExternalOrder) (RoleChange, error)
+	// Maintenance has this node give its role away and stay Backup, or ends that.
+	Maintenance(ctx context.Context, order MaintenanceOrder) (RoleChange, error)
+	// Reload reads the configuration again.
+	Reload(ctx context.Context, order ReloadOrder) (Reloaded, error)
+	// Hooks takes the word of tandem hooks.
+	Hooks(ctx context.Context, word HooksWord) (HooksAnswer, error)
 }
 
 // SwitchoverOrder asks for a switchover.
@@ -48,6 +54,9 @@ const (
 	pathSwitchover = "/v1/switchover"
 	pathTakeover   = "/v1/takeover"
 	pathYield      = "/v1/yield"
+	pathMaintain   = "/v1/maintenance"
+	pathHooks      = "/v1/hooks"
+	pathReload     = "/v1/reload"
 )
 
 // changing adds the changing commands. Each is a POST, which onlyRootChanges
@@ -56,17 +65,28 @@ func (s *Server) changing(mux *http.ServeMux) {
 	mux.Handle("POST "+pathSwitchover, change(s, s.backend.Switchover))
 	mux.Handle("POST "+pathTakeover, change(s, s.backend.Takeover))
 	mux.Handle("POST "+pathYield, change(s, s.backend.Yield))
+	mux.Handle("POST "+pathMaintain, change(s, s.backend.Maintenance))
+	mux.Handle("POST "+pathReload, change(s, s.backend.Reload))
+	mux.Handle("POST "+pathHooks, changeBy(maxWord, s, s.backend.Hooks))
 }
 
-// maxOrder bounds the JSON of an order.
-const maxOrder = 1 << 10
+// maxOrder bounds the JSON of an order, maxWord that of tandem hooks, which tells
+// of all checks at once.
+const (
+	maxOrder = 1 << 10
+	maxWord  = 256 << 10
+)
 
 // change answers one changing command: its order comes as JSON, what came of
 // it goes back as JSON, a refusal as a failure.
 func change[Order, Outcome any](s *Server, do func(context.Context, Order) (Outcome, error)) http.HandlerFunc {
+	return changeBy(maxOrder, s, do)
+}
+
+func changeBy[Order, Outcome any](limit int64, s *Server, do func(context.Context, Order) (Outcome, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var order Order
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxOrder)).Decode(&order); err != nil {
+		if err := json.NewDecoder(io.LimitReader(r.Body, limit)).Decode(&order); err != nil {
 			fail(w, http.StatusBadRequest, fmt.Errorf("read the order: %w", err))
 			return
 		}

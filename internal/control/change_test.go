@@ -33,6 +33,20 @@ func (f *fake) Yield(_ context.Context, o ExternalOrder) (RoleChange, error) {
 	return RoleChange{Text: "yield: " + o.Reason}, f.err
 }
 
+func (f *fake) Maintenance(_ context.Context, o MaintenanceOrder) (RoleChange, error) {
+	return RoleChange{Already: o.On}, f.err
+}
+
+func (f *fake) Reload(context.Context, ReloadOrder) (Reloaded, error) {
+	return Reloaded{Text: "nothing has changed"}, f.err
+}
+
+func (f *fake) Hooks(_ context.Context, w HooksWord) (HooksAnswer, error) {
+	return HooksAnswer{Done: w.Done}, f.err
+}
+
+func (f *fake) Takeovers(n int) []Timeline { return make([]Timeline, n) }
+
 func TestChanges(t *testing.T) {
 	b := &fake{stream: event.New(1)}
 	path, _ := serve(t, b)
@@ -43,8 +57,9 @@ func TestChanges(t *testing.T) {
 	}{
 		"switchover": {func() (RoleChange, error) { return c.Switchover(t.Context(), SwitchoverOrder{To: "r2", Force: true}) },
 			RoleChange{Active: "r2", Already: true, Steps: []Step{{"committed", 1.5}}}},
-		"takeover": {func() (RoleChange, error) { return c.Takeover(t.Context(), ExternalOrder{"MASTER"}) }, RoleChange{Text: "takeover: MASTER"}},
-		"yield":    {func() (RoleChange, error) { return c.Yield(t.Context(), ExternalOrder{"BACKUP"}) }, RoleChange{Text: "yield: BACKUP"}},
+		"takeover":    {func() (RoleChange, error) { return c.Takeover(t.Context(), ExternalOrder{"MASTER"}) }, RoleChange{Text: "takeover: MASTER"}},
+		"maintenance": {func() (RoleChange, error) { return c.Maintenance(t.Context(), MaintenanceOrder{On: true}) }, RoleChange{Already: true}},
+		"yield":       {func() (RoleChange, error) { return c.Yield(t.Context(), ExternalOrder{"BACKUP"}) }, RoleChange{Text: "yield: BACKUP"}},
 	} {
 		b.err = nil
 		got, err := ask.do()
@@ -81,6 +96,10 @@ func TestChangesNeedRoot(t *testing.T) {
 		{65534, http.MethodPost, pathStatus, "", http.StatusForbidden},
 		{65534, http.MethodPost, pathSwitchover, "{}", http.StatusForbidden},
 		{65534, http.MethodPost, pathYield, "{}", http.StatusForbidden},
+		{65534, http.MethodPost, pathMaintain, "{}", http.StatusForbidden},
+		{65534, http.MethodPost, pathReload, "{}", http.StatusForbidden},
+		{65534, http.MethodPost, pathHooks, "{}", http.StatusForbidden},
+		{65534, http.MethodGet, pathTakeovers, "", http.StatusOK},
 		{65534, http.MethodPost, pathResync, `""`, http.StatusForbidden},
 		{65534, http.MethodGet, pathResync, "", http.StatusMethodNotAllowed},
 		{65534, http.MethodGet, pathDiff, "", http.StatusOK},

@@ -96,6 +96,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	s.changing(mux)
 	s.repairs(mux)
+	s.history(mux)
 	return onlyRootChanges(mux)
 }
 

@@ -27,6 +27,9 @@ type Backend interface {
 	// Events is the daemon's stream.
 	Events() *event.Stream
 
+	// Takeovers are the latest n, oldest first.
+	Takeovers(n int) []Timeline
+
 	Changes
 	Repairer
 }
@@ -49,15 +52,17 @@ type Status struct {
 
 	// Sets are what changes role together: a sync group, or a group that is
 	// in none. The first one is the one that conntrack-sync follows.
-	Sets    []Set         `json:"sets"`
-	Groups  []VRRPGroup   `json:"groups"`
-	Strays  []VRRPStray   `json:"vrrp_strays,omitempty"` // by interface
-	Sync    *SyncStatus   `json:"sync,omitempty"`        // nil: nothing is replicated
-	Capture *Capture      `json:"capture,omitempty"`
-	Table   *KernelTable  `json:"kernel_table,omitempty"`
-	Fence   *Fence        `json:"fence,omitempty"`
-	Last    *Timeline     `json:"last_takeover,omitempty"` // nil: none since start
-	Adverts *AdvertHealth `json:"adverts,omitempty"`
+	Sets    []Set        `json:"sets"`
+	Groups  []VRRPGroup  `json:"groups"`
+	Strays  []VRRPStray  `json:"vrrp_strays,omitempty"` // by interface
+	Sync    *SyncStatus  `json:"sync,omitempty"`        // nil: nothing is replicated
+	Capture *Capture     `json:"capture,omitempty"`
+	Table   *KernelTable `json:"kernel_table,omitempty"`
+	Fence   *Fence       `json:"fence,omitempty"`
+	Last    *Timeline    `json:"last_takeover,omitempty"` // nil: none since start
+	// Maintenance is since when this node stays Backup by order; zero: it does not.
+	Maintenance time.Time     `json:"maintenance,omitzero"`
+	Adverts     *AdvertHealth `json:"adverts,omitempty"`
 	// Alarms are conditions that hold now and that somebody should act upon,
 	// each one sentence that says what and what to do.
 	Alarms []Alarm `json:"alarms"`
@@ -112,6 +117,12 @@ type VRRPGroup struct {
 	ActiveHeard    time.Time `json:"active_heard,omitzero"`
 
 	VRRPWire
+
+	// Tracked is what the group follows beside its adverts.
+	Tracked []Tracked `json:"tracked,omitempty"`
+	// Maintenance: see Status.
+	Maintenance time.Time `json:"maintenance,omitzero"`
+
 	Counters VRRPCounters `json:"counters"`
 }
 
@@ -346,6 +357,8 @@ type Timeline struct {
 	Steps     []Step    `json:"steps"`
 	Committed int       `json:"committed"` // flows written between Start and the last step
 	Failed    int       `json:"failed"`    // flows that could not be written
+	// Evidence is what was known at the moment of the decision, each a sentence.
+	Evidence []string `json:"evidence,omitempty"`
 }
 
 // Step is one moment of a Timeline.

@@ -24,6 +24,7 @@ const (
 	Address  Kind = "address"  // virtual addresses went in or out, or were repaired
 	Alarm    Kind = "alarm"    // a condition that somebody should act upon began or ended
 	Daemon   Kind = "daemon"   // start, stop, configuration
+	Tracked  Kind = "tracked"  // an interface or a health check came up or went down
 )
 
 // Event is one thing that happened.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tandem-ha/tandem/internal/adverts"
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/event"
 )
@@ -28,6 +29,8 @@ type watch struct {
 	seen map[string]control.Alarm // at the latest look, by kind and subject
 	held map[string]control.Alarm // at the two latest looks
 	both uint64                   // times that two Actives began
+
+	groups []adverts.GroupStatus // at the latest look
 }
 
 func newWatch(b *backend) *watch {
@@ -45,6 +48,7 @@ func (w *watch) Run(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			w.look(w.b.conditions(), now)
+			w.remember()
 		}
 	}
 }
@@ -100,11 +104,12 @@ func (w *watch) alarms() (out []control.Alarm) {
 // conditions are what an operator should know of, as it is at this moment;
 // Since is the watch's.
 func (b *backend) conditions() (out []control.Alarm) {
+	out = b.d.tracking.alarms(time.Now())
 	s := b.Sync()
 	if s == nil {
-		return nil
+		return out
 	}
-	out = append(linkAlarms(s), tableAlarm(s, b.d.sync.shown.count())...)
+	out = append(append(out, linkAlarms(s)...), tableAlarm(s, b.d.sync.shown.count())...)
 	out = append(append(out, pathAlarms(s)...), b.nameAlarms()...)
 	b.d.election.mu.Lock()
 	active := b.d.election.set(s.Follows).Role == control.RoleActive

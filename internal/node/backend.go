@@ -3,6 +3,7 @@
 package node
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (b *backend) Events() *event.Stream { return b.d.stream }
 // Status is the whole picture.
 func (b *backend) Status() control.Status {
 	d := b.d
-	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: d.cfg.Path, Started: d.started,
+	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: absolute(d.cfg.Path), Started: d.started,
 		Now: time.Now(), Groups: b.VRRP(), Sync: b.Sync(), Alarms: []control.Alarm{}}
 	d.election.mu.Lock()
 	for _, name := range setNames(d.cfg) {
@@ -42,6 +43,7 @@ func (b *backend) Status() control.Status {
 	for _, a := range d.election.alarms {
 		s.Alarms = append(s.Alarms, a)
 	}
+	s.Maintenance = d.election.aside
 	d.election.mu.Unlock()
 	s.Alarms = append(s.Alarms, b.watch.alarms()...)
 	byAge(s.Alarms)
@@ -56,6 +58,14 @@ func (b *backend) Status() control.Status {
 	s.Fence = b.fence(rs)
 	s.Last = timeline(d.election.followed, rs)
 	return s
+}
+
+// absolute is a path for whoever has another working directory.
+func absolute(path string) string {
+	if a, err := filepath.Abs(path); err == nil {
+		return a
+	}
+	return path
 }
 
 // setNames are the sets in the order of the file, the followed one first.
@@ -110,12 +120,14 @@ func (b *backend) VRRP() []control.VRRPGroup {
 		}
 	}
 	out := []control.VRRPGroup{}
-	for _, g := range b.d.cfg.VRRP.Groups {
+	for _, g := range b.d.tracking.config().VRRP.Groups {
 		v := configuredGroup(g)
 		if s, ok := live[g.Name]; ok {
 			fillGroup(&v, s)
 			v.Counters.ReleasedActive = b.d.election.released(v.Set)
 			v.Waiting = b.setWaits(v.Set)
+			v.Tracked = b.d.tracking.things(g.Name)
+			v.Maintenance = b.d.election.asideSince()
 		}
 		out = append(out, v)
 	}
@@ -143,7 +155,7 @@ func configuredGroup(g config.Group) control.VRRPGroup {
 func fillGroup(v *control.VRRPGroup, s adverts.GroupStatus) {
 	now := monotonic()
 	v.Set, v.Role, v.EffectivePriority = s.Set, s.State.String(), s.Priority
-	v.InterfaceUp = !strings.HasPrefix(s.Reason, "interface ") // the fault of another member is not its own
+	v.InterfaceUp = !strings.HasPrefix(s.Reason, "interface "+s.Interface+" ") // the fault of another member is not its own
 	v.Since = time.Now().Add(-time.Duration(now - s.Since))
 	v.Installed = s.AddressesIn
 	if s.Active.IsValid() {
@@ -216,12 +228,16 @@ func timeline(set string, rs takeover.Status) *control.Timeline {
 	if len(rs.Records) == 0 {
 		return nil
 	}
-	r := rs.Records[len(rs.Records)-1]
+	t := recordLine(set, &rs.Records[len(rs.Records)-1])
+	return &t
+}
+
+func recordLine(set string, r *takeover.Record) control.Timeline {
 	first := "advert out"
 	if set == externalSet {
 		first = "told"
 	}
-	t := &control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows)}
+	t := control.Timeline{Set: set, Kind: "takeover", Reason: r.Cause, Start: wall(r.Decided), Committed: int(r.Flows), Evidence: r.Evidence}
 	for _, s := range []struct {
 		name string
 		at   int64

@@ -63,6 +63,9 @@ func roleChange(out takeover.Outcome) control.RoleChange {
 
 // waiting says what an otherwise due preemption of a set waits for.
 func (b *backend) waiting(set *control.Set) string {
+	if !b.d.election.aside.IsZero() { // its lock is the caller's
+		return maintenanceText
+	}
 	if set.Waiting == "" || b.d.sync == nil || set.Name != b.d.election.followed {
 		return set.Waiting
 	}

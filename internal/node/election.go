@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tandem-ha/tandem/internal/adverts"
@@ -35,11 +36,15 @@ type election struct {
 	alarms map[string]control.Alarm
 	health string // why the child runs without real time, "" when it does
 	rung   string
+	aside  time.Time // maintenance, since then; zero: none
+
+	stopping   atomic.Bool
+	priorities func() map[string]int // in force, by group
 }
 
 func newElection(followed string, stream *event.Stream, log *slog.Logger) *election {
 	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{}, gone: map[string]uint64{},
-		sets: map[string]*control.Set{}, alarms: map[string]control.Alarm{}}
+		sets: map[string]*control.Set{}, alarms: map[string]control.Alarm{}, priorities: func() map[string]int { return nil }}
 }
 
 func (e *election) String() string { return "election" }
@@ -95,17 +100,17 @@ func (e *election) take(ev adverts.Event) {
 		e.reason(v.Set, cause(v))
 	case adverts.AddressesIn:
 		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesIn, At: v.At})
-		e.publish(event.Address, v.Set, "virtual addresses are in")
+		e.addresses(v.Set, "virtual addresses are in", true)
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
 		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v), On: outranked(v)}) }, e.Released)
-		if v.Cause != vrrp.CauseInterfaceDown { // Changed has named the interface
+		if v.Cause != vrrp.CauseInterfaceDown && v.Cause != vrrp.CauseUnwell { // Changed has said which
 			e.reason(v.Set, left(v))
 		}
 		e.count(v.Set)
 	case adverts.AddressesOut:
 		e.forward(v.Set, takeover.Event{Kind: takeover.EvAddressesOut})
-		e.publish(event.Address, v.Set, "virtual addresses are out")
+		e.addresses(v.Set, "virtual addresses are out", false)
 	case adverts.Changed:
 		e.changed(v)
 	case adverts.WouldPreempt:
@@ -189,8 +194,9 @@ func (e *election) changed(v adverts.Changed) {
 	if v.Reason != "" {
 		text += ": " + v.Reason
 	}
-	e.forward(v.Set, takeover.Event{Kind: takeover.EvFault, On: v.To == vrrp.Initialize})
-	e.publish(event.Role, v.Set, text)
+	e.forward(v.Set, takeover.Event{Kind: takeover.EvFault, On: v.To == vrrp.Initialize || !e.asideSince().IsZero()})
+	e.stream.Publish(event.Event{Kind: event.Role, Subject: v.Set, Text: text, Data: event.RoleData{From: v.From.String(), To: v.To.String(),
+		Reason: v.Reason, Stopped: v.To == vrrp.Initialize && e.stopping.Load(), Priority: e.priorities()}})
 	e.log.Info("role", "set", v.Set, "change", text)
 }
 
@@ -240,6 +246,11 @@ func (e *election) alarm(v adverts.Alarm) {
 	e.log.Warn("alarm", "kind", v.Kind.String(), "about", about, "on", v.On, "text", v.Text)
 }
 
+// addresses tells that all addresses of a set went in or out.
+func (e *election) addresses(set, text string, in bool) {
+	e.stream.Publish(event.Event{Kind: event.Address, Subject: set, Text: text, Data: event.AddressData{In: in}})
+}
+
 func (e *election) publish(k event.Kind, subject, text string) {
 	e.stream.Publish(event.Event{Kind: k, Subject: subject, Text: text})
 }
@@ -274,6 +285,10 @@ func left(v adverts.Demoting) string {
 		return "a router of higher priority is Active"
 	case vrrp.CauseInterfaceDown:
 		return "an interface of the set went down"
+	case vrrp.CauseUnwell:
+		return "something that the set tracks went down"
+	case vrrp.CauseMaintenance:
+		return "maintenance: set aside by the operator"
 	case vrrp.CauseHandedOver:
 		return "the role was handed over to the peer"
 	case vrrp.CauseShutdown:

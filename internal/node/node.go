@@ -48,7 +48,10 @@ type daemon struct {
 	version string
 	stream  *event.Stream
 
+	tracking *tracking
+	hooks    *hooksProcess
 	election *election
+	backend  *backend     // set before anything runs
 	elector  elector      // election, or who stands in its place
 	sync     *replication // nil: election without copy
 	tasks    []task
@@ -110,7 +113,12 @@ func (d *daemon) undoing(fn func() error) {
 
 // open opens every room; nothing runs and nothing speaks yet.
 func (d *daemon) open() error {
+	d.tracking = newTracking(d.cfg, d.stream, d.log)
+	if err := d.tracking.open(); err != nil {
+		return err
+	}
 	d.election = newElection(followed(d.cfg), d.stream, d.log)
+	d.election.priorities = d.tracking.priorities
 	d.elector = d.election
 	if d.external() {
 		d.elector = newExternal(d.election, func() bool { return movedHere(d.cfg) })
@@ -121,7 +129,10 @@ func (d *daemon) open() error {
 		}
 	}
 	b := newBackend(d)
-	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log), b.watch)
+	d.backend = b
+	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log), b.watch, d.tracking)
+	d.hooks = &hooksProcess{config: d.tracking, again: make(chan struct{}, 1), stream: d.stream, log: d.log}
+	d.tasks = append(d.tasks, d.hooks)
 	if listen := d.cfg.Metrics.Listen; len(listen) > 0 {
 		d.tasks = append(d.tasks, metrics.NewServer(listen, b, d.log))
 	}
@@ -213,7 +224,8 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 		Note: func(s string) {
 			d.stream.Publish(event.Event{Kind: event.Takeover, Subject: d.election.followed, Text: s})
 		},
-		Log: d.log,
+		Evidence: func() []string { return d.backend.evidence() },
+		Log:      d.log,
 	})
 	r.commit = takeover.NewCommitter(r.replica, kernel, d.cfg.Sync.Commit == config.CommitContinuous,
 		d.cfg.Sync.CommitAfter, r.runner.Post)
@@ -282,7 +294,7 @@ func (d *daemon) elect(ctx, work context.Context, ready func()) error {
 
 func (d *daemon) startAdverts(work context.Context) error {
 	cfg := adverts.Config{Groups: d.cfg.VRRP.Groups, SyncGroups: d.cfg.VRRP.SyncGroups,
-		StartupDelay: d.cfg.VRRP.StartupDelay, GatePreempt: d.sync != nil, Log: d.log}
+		StartupDelay: d.cfg.VRRP.StartupDelay, GatePreempt: d.sync != nil, Tracked: d.tracking.begin(), Log: d.log}
 	if d.sync != nil {
 		cfg.SecondPath, cfg.Vouched = secondPaths[d.cfg.Sync.SecondPath], d.election.followed
 	}
@@ -305,6 +317,7 @@ func (d *daemon) startAdverts(work context.Context) error {
 	d.election.mu.Lock()
 	d.election.proc = proc
 	d.election.mu.Unlock()
+	d.tracking.attach(proc)
 	if d.sync != nil {
 		d.sync.replica.startVouching(proc.Vouch)
 	}
@@ -323,6 +336,7 @@ func (d *daemon) openRing() (*os.File, error) {
 // stop asks for a clean end: a hand-over where there is a peer that can take
 // over, else a release. A second limit catches what neither can.
 func (d *daemon) stop() {
+	d.election.stopping.Store(true)
 	d.stream.Publish(event.Event{Kind: event.Daemon, Text: "stopping"})
 	if d.sync == nil {
 		d.elector.Stop()

@@ -53,7 +53,8 @@ type Record struct {
 	AddressesIn int64         `json:"addresses_in"`
 	Committed   int64         `json:"committed"`
 	FenceDown   int64         `json:"fence_down"`
-	Flows       uint64        `json:"flows"` // committed between fence up and fence down
+	Flows       uint64        `json:"flows"`              // committed between fence up and fence down
+	Evidence    []string      `json:"evidence,omitempty"` // see Config.Evidence
 }
 
 // Config is what a Runner is made of.
@@ -68,8 +69,9 @@ type Config struct {
 	Fence     Fence
 	Replica   Replica
 	Committer *Committer
-	Lenient   func(on bool) // has the kernel pass TCP segments whatever their window
-	Note      func(string)  // history and hooks
+	Lenient   func(on bool)   // has the kernel pass TCP segments whatever their window
+	Note      func(string)    // history and hooks
+	Evidence  func() []string // what is known of the peers at a takeover, each a sentence; nil: nobody is asked
 	Log       *slog.Logger
 }
 
@@ -89,6 +91,7 @@ type Runner struct {
 	phase   Phase
 	peers   map[PeerID]State
 	records []Record
+	yields  []Yield
 	fence   bool
 	lenient bool // the runner's own
 	before  uint64
@@ -117,6 +120,7 @@ func (r *Runner) Post(ev Event) { r.events <- ev }
 func (r *Runner) Promoting(cause string, decided int64, silence time.Duration) {
 	r.record(cause, decided, silence)
 	r.Post(Event{Kind: EvPromoting, Cause: cause})
+	go r.testify(decided)
 }
 
 func (r *Runner) record(cause string, decided int64, silence time.Duration) {
@@ -153,10 +157,11 @@ func (r *Runner) step(ev Event) {
 	if ev.Kind == EvTakeover && !r.machine.Active() {
 		r.record(ev.Cause, r.cfg.Now(), 0)
 	}
+	was := r.machine.Active()
 	for _, a := range r.machine.Step(r.cfg.Now(), ev) {
 		r.carryOut(a)
 	}
-	r.observe(ev)
+	r.observe(was, ev)
 }
 
 func (r *Runner) carryOut(a Action) {
@@ -215,7 +220,7 @@ func (r *Runner) carryOut(a Action) {
 }
 
 // observe keeps the timeline and what Status shows.
-func (r *Runner) observe(ev Event) {
+func (r *Runner) observe(was bool, ev Event) {
 	now := r.cfg.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -233,6 +238,7 @@ func (r *Runner) observe(ev Event) {
 		r.held = m.peers[m.held.peer].name
 	}
 	r.watch(now)
+	r.observeYield(was, ev, now)
 	if ev.Kind == EvPeerState || ev.Kind == EvPeerDown {
 		r.peers[ev.Peer] = m.peer(ev.Peer).state
 	}
@@ -297,6 +303,7 @@ type Status struct {
 	Held    string           // the peer that a switchover gave the role to: no preemption
 	Peers   map[PeerID]State // as last heard
 	Records []Record         // oldest first
+	Yields  []Yield          // the same
 }
 
 // Status reads it.
@@ -304,5 +311,5 @@ func (r *Runner) Status() Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Status{Role: r.role, Since: r.since, Fenced: r.fence, Phase: r.phase, Held: r.held,
-		Peers: maps.Clone(r.peers), Records: append([]Record(nil), r.records...)}
+		Peers: maps.Clone(r.peers), Records: append([]Record(nil), r.records...), Yields: append([]Yield(nil), r.yields...)}
 }

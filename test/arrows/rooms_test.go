@@ -10,8 +10,10 @@ package arrows
 //	    │           ├── link ─────────────┘            │
 //	    │           ├── loader ── maps ── bpf          │
 //	    │           │     └──────────────┴─────────────┘
+//	    │           ├── track ── vip
 //	    │           └── metrics, control, event, config
-//	    └── adverts ── vrrp, vip, maps (its ring), config (its values)
+//	    ├── adverts ── vrrp, vip, maps (its ring), config (its values)
+//	    └── hooks ── track, control, event, config
 //	cmd/tandem-lab ── drill, benchlab ── load, netlab
 var mayKnow = map[string][]string{
 	// Libraries of their own.
@@ -29,9 +31,11 @@ var mayKnow = map[string][]string{
 	"internal/takeover":    {"syncproto", "conntrack", "internal/mutant"},
 	"internal/mutant":      {}, // constants, but for tests
 	"internal/vip":         {},
+	"internal/track":       {"internal/vip"},
+	"internal/hooks":       {"internal/track", "internal/control", "internal/event", "internal/config"},
 	"internal/adverts":     {"vrrp", "internal/vip", "internal/config", "maps"},
 	"internal/config":      {"conntrack"},
-	"internal/config/live": {"internal/config", "internal/control", "internal/link", "internal/vip", "loader"}, // what only the machine can refuse
+	"internal/config/live": {"internal/config", "internal/control", "internal/link", "internal/vip", "internal/track", "loader"}, // what only the machine can refuse
 	"internal/event":       {},
 	"internal/flowdiff":    {"conntrack"},
 	"internal/control":     {"internal/event", "conntrack"},
@@ -42,7 +46,7 @@ var mayKnow = map[string][]string{
 	"internal/node": {
 		"loader", "maps", "conntrack", "syncproto", "vrrp",
 		"internal/link", "internal/takeover", "internal/adverts", "internal/vip", "internal/event", "internal/control",
-		"internal/config", "internal/metrics", "internal/flowdiff", "internal/mutant",
+		"internal/config", "internal/metrics", "internal/flowdiff", "internal/mutant", "internal/track",
 	},
 
 	"internal/importer": {"internal/config"}, // asks it what tandem can do
@@ -57,7 +61,7 @@ var mayKnow = map[string][]string{
 	"cmd/tandem": {
 		"loader", "maps", "conntrack", "internal/importer",
 		"internal/node", "internal/adverts", "internal/config", "internal/config/live", "internal/control", "internal/event",
-		"internal/link", "internal/vip",
+		"internal/link", "internal/vip", "internal/hooks",
 	},
 	"cmd/tandem-lab": {"internal/benchlab", "internal/drill", "internal/netlab", "internal/load"},
 
@@ -109,6 +113,7 @@ var pure = map[string][]string{
 	"internal/importer": {},
 	"internal/takeover": {"runner.go", "commit.go", "rush.go", "order.go"},
 	"internal/vip":      {"conn.go", "garp.go", "local.go", "mac.go", "sysctl.go", "watch.go"},
+	"internal/track":    {"links.go", "script.go", "ping.go", "trust.go"},
 }
 
 // labOnly must not be linked into the privileged binary.

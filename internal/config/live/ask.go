@@ -24,7 +24,7 @@ const (
 // Finding is one answer of the machine.
 type Finding struct {
 	Level Level  `json:"level"`
-	What  string `json:"what"` // what was asked: "root", "kernel", "interfaces", "ports", "kernel table"
+	What  string `json:"what"` // what was asked: "root", "kernel", "interfaces", "ports", "scripts", "kernel table"
 	Text  string `json:"text"` // one sentence; for Warn and Fail also what to do
 }
 
@@ -47,6 +47,7 @@ func Ask(cfg *config.Config, daemon *control.Status) []Finding {
 	a.ask("interfaces", a.interfaces)
 	a.ask("ports", a.ports)
 	a.ask("key file", a.keyFile)
+	a.ask("scripts", a.scripts)
 	a.ask("kernel table", a.table)
 	return a.found
 }

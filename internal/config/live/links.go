@@ -129,6 +129,11 @@ func (a *asker) group(m *machine, g *config.Group) {
 		}
 		a.peers(m, g, at("peer-address"))
 	}
+	for _, i := range g.Track.Interfaces {
+		if m.links[i.Name] == nil {
+			a.warn(fmt.Sprintf("%s: %q: no such interface on this machine: it counts as down until it exists", at("track"), i.Name))
+		}
+	}
 	for i, v := range g.Installed() {
 		ip, key := v.Prefix.Addr(), "address"
 		advertised := i < len(g.Addresses)

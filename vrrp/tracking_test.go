@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrrp
+
+import "testing"
+
+func TestSetPriority(t *testing.T) {
+	I := 100 * ms
+	// An Active speaks with the new one, and an equal it outranked now wins.
+	s, now := active(t, router(200))
+	s.SetPriority(0, 90)
+	s.Tick(now+I, true)
+	want(t, s, Active, "send 90")
+	if got := s.Status(0).Priority; got != 90 {
+		t.Errorf("status says priority %d", got)
+	}
+	s.hear(t, 0, 100, lowAddr, I, now+I+ms, now+I+ms)
+	want(t, s, Backup, "Active->Backup", "demote higher-priority")
+
+	// A Backup's next timer has it; above the Active's it preempts.
+	s = backup(t, router(100))
+	s.hear(t, 0, 150, highAddr, I, start+ms, start+ms)
+	s.SetPriority(0, 160)
+	s.hear(t, 0, 150, highAddr, I, start+I, start+I)
+	wantDeadline(t, s, start+ms+down(100, I)) // not adopted: the timer of the first one keeps running
+	s.Tick(start+ms+down(100, I), true)
+	want(t, s, Active, "would-preempt true", "send 160", "would-preempt false", "Backup->Active", "promote timeout")
+
+	// The owner's stays, and nobody becomes an owner or a release.
+	s = NewSet([]Config{router(255)}, false)
+	s.SetPriority(0, 10)
+	s.Start(start)
+	want(t, s, Active, "send 255", "Initialize->Active", "promote owner")
+	s, now = active(t, router(200))
+	s.SetPriority(0, 255)
+	s.SetPriority(0, 0)
+	s.Tick(now+I, true)
+	want(t, s, Active, "send 200")
+}
+
+func TestSetUnwell(t *testing.T) {
+	s, now := twoActive(t)
+	s.SetUnwell(0, true, now+ms)
+	// Both members can speak: both release.
+	want(t, s, Initialize, "send 0", "send 0 on 1", "Active->Initialize", "demote unwell")
+	s.SetUnwell(0, true, now+2*ms)
+	want(t, s, Initialize)
+	s.SetFault(0, true, now+3*ms)
+	s.SetUnwell(0, false, now+4*ms)
+	want(t, s, Initialize) // its interface is down meanwhile
+	s.SetFault(0, false, now+5*ms)
+	want(t, s, Backup, "Initialize->Backup")
+	s.SetUnwell(1, true, now+6*ms)
+	want(t, s, Initialize, "Backup->Initialize")
+	wantDeadline(t, s, 0)
+}
+
+func TestSetAside(t *testing.T) {
+	I := 100 * ms
+	s, now := twoActive(t)
+	s.SetAside(true, now+ms)
+	want(t, s, Backup, "send 0", "send 0 on 1", "Active->Backup", "demote maintenance")
+	// Nobody comes, and still it stays; its timers run on.
+	for range 3 {
+		now = s.NextDeadline()
+		if now == 0 {
+			t.Fatal("a set that is aside has no timer")
+		}
+		s.Tick(now, true)
+		want(t, s, Backup)
+	}
+	if s.TakeOver(now) {
+		t.Error("it took over by hand-over")
+	}
+	// A lower Active, a released role: neither moves it.
+	s.hear(t, 0, 50, lowAddr, I, now+ms, now+ms)
+	s.hear(t, 1, 50, lowAddr, I, now+ms, now+ms)
+	want(t, s, Backup)
+	s.hear(t, 0, 0, lowAddr, I, now+2*ms, now+2*ms)
+	s.hear(t, 1, 0, lowAddr, I, now+2*ms, now+2*ms)
+	now = s.NextDeadline()
+	s.Tick(now, true)
+	want(t, s, Backup)
+	// Back again, it is a Backup like any other.
+	s.SetAside(false, now+ms)
+	s.Tick(s.NextDeadline(), true)
+	want(t, s, Active, "send 100", "send 100 on 1", "Backup->Active", "promote timeout")
+}
+
+// An owner that is aside waits, and takes its addresses back afterwards.
+func TestOwnerAside(t *testing.T) {
+	s := NewSet([]Config{router(255)}, false)
+	s.SetAside(true, start)
+	s.Start(start)
+	want(t, s, Backup, "Initialize->Backup")
+	s.Tick(s.NextDeadline(), true)
+	want(t, s, Backup)
+	s.SetAside(false, start+1000*ms)
+	s.Tick(s.NextDeadline(), true)
+	want(t, s, Active, "send 255", "Backup->Active", "promote timeout")
+}
+
+// What a set that is aside would like is nobody's business.
+func TestAsideWantsNothing(t *testing.T) {
+	I := 100 * ms
+	s := NewSet([]Config{router(100)}, true)
+	s.Start(start)
+	s.Actions()
+	s.hear(t, 0, 50, lowAddr, I, start+ms, start+ms)
+	want(t, s, Backup, "would-preempt true")
+	s.SetAside(true, start+2*ms)
+	want(t, s, Backup, "would-preempt false")
+	s.hear(t, 0, 50, lowAddr, I, start+I, start+I)
+	want(t, s, Backup)
+	s.SetAside(false, start+I+ms)
+	s.hear(t, 0, 50, lowAddr, I, start+2*I, start+2*I)
+	want(t, s, Backup, "would-preempt true")
+}
