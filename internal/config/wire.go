@@ -43,6 +43,10 @@ func readWire(t *table, g *Group, version int) {
 	} else if t.has("peer-ttl-minimum") && !t.has("peer-address") {
 		t.refuse("peer-ttl-minimum", ttl, "is about peers by unicast, and there is no peer-address: by multicast it is always 255")
 	}
+	accept := t.flag("accept-mode")
+	if g.NoAccept = t.has("accept-mode") && !accept; g.NoAccept && g.Priority == owner {
+		t.refuse("accept-mode", accept, "with priority 255 the addresses are this router's own, which accepts what is sent to them: take the line out")
+	}
 	if g.Version == 2 && g.IPv6() {
 		t.fault("version", "2: version 2 knows IPv4 only: write version = 3")
 	}

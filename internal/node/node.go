@@ -51,9 +51,10 @@ type daemon struct {
 	tracking *tracking
 	hooks    *hooksProcess
 	election *election
-	backend  *backend     // set before anything runs
-	elector  elector      // election, or who stands in its place
-	sync     *replication // nil: election without copy
+	backend  *backend       // set before anything runs
+	elector  elector        // election, or who stands in its place
+	sync     *replication   // nil: election without copy
+	accept   *loader.Accept // nil: every virtual address accepts
 	tasks    []task
 	undo     []func()
 }
@@ -127,6 +128,9 @@ func (d *daemon) open() error {
 		if err := d.openReplication(); err != nil {
 			return err
 		}
+	}
+	if err := d.openAccept(); err != nil {
+		return err
 	}
 	b := newBackend(d)
 	d.backend = b
