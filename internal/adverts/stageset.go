@@ -159,7 +159,9 @@ func (st *stage) remove(o order) {
 		return
 	}
 	for _, m := range ss.macs {
-		complain(m.Mute(m.index))
+		if m.index != 0 {
+			complain(m.Mute(m.index))
+		}
 	}
 	ss.out = st.clock.now() + linger
 }
@@ -170,7 +172,9 @@ func (st *stage) takeOut(set uint16) {
 	ss := &st.sets[set]
 	ss.out = 0
 	for _, m := range ss.macs {
-		complain(m.Down(m.index))
+		if m.index != 0 {
+			complain(m.Down(m.index))
+		}
 	}
 	clear(ss.errs)
 	if err := st.conn.Remove(ss.addrs, ss.errs); err != nil {
