@@ -185,6 +185,7 @@ func (st *stage) takeOut(set uint16) {
 			fmt.Fprintf(os.Stderr, "adverts: remove %s: %v\n", ss.addrs[i].Prefix, errno)
 		}
 	}
+	st.look() // what the kernel reports of this is our own doing, not to be mended if the set comes back at once
 	st.report(report{kind: reportRemoved, set: set, term: ss.outTerm})
 }
 

@@ -103,7 +103,9 @@ func TestMAC(t *testing.T) {
 		m := &MAC{Parent: "eth0", VRID: 10, Hosts6: true}
 		heard := listen(t, other, m.Addr())
 		defer unix.Close(heard.fd)
+		began := time.Now()
 		dev := makeMAC(t, m)
+		t.Logf("made in %v", time.Since(began))
 		c := open(t)
 		defer c.Close()
 		addrs := []Address{addr("10.0.0.100/32", dev), addr("2001:db8::100/128", dev)}
@@ -118,9 +120,11 @@ func TestMAC(t *testing.T) {
 			t.Errorf("a Backup sent from its virtual MAC: %v", got)
 		}
 		for range 2 {
+			began := time.Now()
 			if err := m.Up(dev); err != nil {
 				t.Error(err)
 			}
+			t.Logf("up in %v", time.Since(began))
 			put(t, c, addrs...)
 			for _, a := range []string{"2001:db8::100", "10.0.0.100"} {
 				began := time.Now()
@@ -202,8 +206,26 @@ func TestMACParents(t *testing.T) {
 			ip(t, "link "+c)
 		}
 		m := &MAC{Parent: "br0", VRID: 1}
-		if dev := makeMAC(t, m); m.Up(dev) != nil || !strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") {
-			t.Errorf("on a bridge: %s", ip(t, "link show dev "+m.Name()))
+		dev := makeMAC(t, m)
+		if err := m.Up(dev); err != nil || !strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") {
+			t.Errorf("on a bridge: %v, %s", err, ip(t, "link show dev "+m.Name()))
+		}
+		known := func() bool {
+			out, err := exec.Command("bridge", "fdb", "show", "br", "br0").CombinedOutput()
+			if err != nil {
+				t.Errorf("bridge fdb: %v %s", err, out)
+			}
+			return strings.Contains(string(out), "00:00:5e:00:01:01 dev br0")
+		}
+		if !known() {
+			t.Error("the bridge does not know an Active's virtual MAC")
+		}
+		if err := m.Down(dev); err != nil || known() {
+			t.Errorf("the bridge knows a Backup's virtual MAC (%v)", err)
+		}
+		m.Up(dev)
+		if Cleanup(); known() {
+			t.Error("the bridge knows the virtual MAC after Cleanup")
 		}
 		ip(t, "link set peer name taken")
 		for what, m := range map[string]*MAC{
