@@ -169,7 +169,7 @@ func (n *names) reason(group uint16, r reason) string {
 	case reasonStopped:
 		return "stopped"
 	case reasonNoDevice:
-		return "interface " + iface + " has no device for the virtual MAC yet (the log says why)"
+		return "no device for the virtual MAC on " + iface + " yet (the log says why)"
 	case reasonTracked:
 		return n.why(group)
 	}

@@ -186,11 +186,17 @@ func TestVirtualMACHeals(t *testing.T) {
 	none[Promoting](b, 200*ms)
 }
 
-// What was killed leaves nothing for the next one, and its own end is clean.
+// The interface goes and comes back, and its virtual MAC with it. What was
+// killed leaves nothing for the next one.
 func TestVirtualMACAfterKill(t *testing.T) {
 	l := newLab(t)
 	a := l.start(1, Config{Groups: behindMAC(200, 50*ms)})
 	await[AddressesIn](a, "AddressesIn", nil)
+	run(t, "ip", "-n", l.r[1], "link", "del", "eth0")
+	await[AddressesOut](a, "AddressesOut", nil)
+	l.plug(1, 0, "lan")
+	await[AddressesIn](a, "AddressesIn", nil)
+	a.wantAddress("eth0v10v4", "10.1.0.100", true)
 	unix.Kill(a.PID(), unix.SIGKILL)
 	await[Exited](a, "Exited", nil)
 	a = l.start(1, Config{Groups: groups(200, 50*ms)}) // without one

@@ -159,7 +159,9 @@ func (st *stage) remove(o order) {
 		return
 	}
 	for _, m := range ss.macs {
-		complain(m.Mute(m.index))
+		if m.index != 0 {
+			complain(m.Mute(m.index))
+		}
 	}
 	ss.out = st.clock.now() + linger
 }
@@ -170,7 +172,9 @@ func (st *stage) takeOut(set uint16) {
 	ss := &st.sets[set]
 	ss.out = 0
 	for _, m := range ss.macs {
-		complain(m.Down(m.index))
+		if m.index != 0 {
+			complain(m.Down(m.index))
+		}
 	}
 	clear(ss.errs)
 	if err := st.conn.Remove(ss.addrs, ss.errs); err != nil {
@@ -181,6 +185,7 @@ func (st *stage) takeOut(set uint16) {
 			fmt.Fprintf(os.Stderr, "adverts: remove %s: %v\n", ss.addrs[i].Prefix, errno)
 		}
 	}
+	st.look() // what the kernel reports of this is our own doing, not to be mended if the set comes back at once
 	st.report(report{kind: reportRemoved, set: set, term: ss.outTerm})
 }
 

@@ -30,7 +30,8 @@ type MAC struct {
 	V6     bool // the group's family: which of the two MACs
 	Hosts6 bool // IPv6 addresses go onto it
 
-	undo settings // of the parent, by the first Create
+	undo   settings // of the parent, by the first Create
+	bridge int      // the parent's index where it is a bridge
 }
 
 // aliasMark begins the alias (`ip -d link`) of our devices; the parent's
@@ -75,6 +76,9 @@ func (m *MAC) Create() (index int32, err error) {
 	mac := m.Addr()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.ParentIndex, attrs.HardwareAddr = m.Name(), parent.Attrs().Index, mac[:]
+	if m.bridge = 0; parent.Type() == "bridge" {
+		m.bridge = attrs.ParentIndex
+	}
 	link := &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_VEPA}
 	if err := netlink.LinkAdd(link); err != nil {
 		return 0, fmt.Errorf("create virtual MAC device %q on %q: %w", m.Name(), m.Parent, explain(err))
@@ -181,7 +185,19 @@ func (m *MAC) Up(index int32) error {
 	if err := netlink.QdiscDel(blackhole(int(index))); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return m.named("set up", fmt.Errorf("remove the qdisc that drops what leaves: %w", err))
 	}
+	if m.bridge != 0 {
+		if err := netlink.NeighSet(entry(m.bridge, m.Addr())); err != nil {
+			return m.named("set up", fmt.Errorf("tell the bridge: %w", err))
+		}
+	}
 	return m.named("set up", netlink.LinkSetUp(byIndex(index)))
+}
+
+// entry says to a bridge that a MAC is the router's own: else it would flood
+// what is sent to it, or send it where the last Active was.
+func entry(bridge int, mac [6]byte) *netlink.Neigh {
+	return &netlink.Neigh{LinkIndex: bridge, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT,
+		Flags: netlink.NTF_SELF, HardwareAddr: mac[:]}
 }
 
 // Down takes the device off the wire, and mutes it for the next time. A device
@@ -190,6 +206,9 @@ func (m *MAC) Down(index int32) error {
 	err := netlink.LinkSetDown(byIndex(index))
 	if errors.Is(err, unix.ENODEV) {
 		return nil
+	}
+	if m.bridge != 0 {
+		netlink.NeighDel(entry(m.bridge, m.Addr())) // one that is not there, or a bridge that is gone
 	}
 	return m.named("set down", errors.Join(err, mute(int(index))))
 }
@@ -219,9 +238,9 @@ func RemoveMACs() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("list links: %w", err)
 	}
-	names := make(map[int]string, len(links))
+	byNumber := make(map[int]netlink.Link, len(links))
 	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
+		byNumber[l.Attrs().Index] = l
 	}
 	n := 0
 	var all []error
@@ -234,9 +253,15 @@ func RemoveMACs() (int, error) {
 			all = append(all, fmt.Errorf("remove virtual MAC device %q: %w", l.Attrs().Name, err))
 			continue
 		}
-		if parent := names[l.Attrs().ParentIndex]; parent != "" {
-			all = append(all, undoOf(l, parent).restore(parentSettings(parent)))
+		parent := byNumber[l.Attrs().ParentIndex]
+		if parent == nil {
+			continue
 		}
+		if mac := l.Attrs().HardwareAddr; parent.Type() == "bridge" && len(mac) == 6 {
+			netlink.NeighDel(entry(parent.Attrs().Index, [6]byte(mac)))
+		}
+		name := parent.Attrs().Name
+		all = append(all, undoOf(l, name).restore(parentSettings(name)))
 	}
 	return n, errors.Join(all...)
 }

@@ -28,6 +28,10 @@ func host(t *testing.T) string {
 	ip(t, "-n "+name+" link set peer up")
 	ip(t, "addr add 10.0.0.2/24 dev eth0")
 	ip(t, "addr add 2001:db8::2/64 dev eth0 nodad")
+	// Without a link-local address the router cannot ask for the host.
+	for end := time.Now().Add(5 * time.Second); strings.Contains(ip(t, "-6 addr show dev eth0"), "tentative") && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
 	return name
 }
 
@@ -75,10 +79,10 @@ func (c *capture) frames() (out []string) {
 }
 
 // answers: whether an address answers the host, and by which MAC.
-func answers(t *testing.T, name, addr string) (bool, string) {
+func answers(t *testing.T, name, addr, wait string) (bool, string) {
 	t.Helper()
 	ip(t, "-n "+name+" neigh flush dev peer")
-	err := exec.Command("ip", "netns", "exec", name, "ping", "-c1", "-W1", addr).Run()
+	err := exec.Command("ip", "netns", "exec", name, "ping", "-c1", "-W"+wait, addr).Run()
 	return err == nil, ip(t, "-n "+name+" neigh show "+addr)
 }
 
@@ -103,12 +107,14 @@ func TestMAC(t *testing.T) {
 		m := &MAC{Parent: "eth0", VRID: 10, Hosts6: true}
 		heard := listen(t, other, m.Addr())
 		defer unix.Close(heard.fd)
+		began := time.Now()
 		dev := makeMAC(t, m)
+		t.Logf("made in %v", time.Since(began))
 		c := open(t)
 		defer c.Close()
 		addrs := []Address{addr("10.0.0.100/32", dev), addr("2001:db8::100/128", dev)}
 		for _, a := range []string{"10.0.0.100", "2001:db8::100"} {
-			if ok, _ := answers(t, other, a); ok {
+			if ok, _ := answers(t, other, a, "0.3"); ok {
 				t.Errorf("%s answers before it is in", a)
 			}
 		}
@@ -117,14 +123,16 @@ func TestMAC(t *testing.T) {
 		if got := heard.frames(); len(got) > 0 {
 			t.Errorf("a Backup sent from its virtual MAC: %v", got)
 		}
-		for range 2 {
+		for round := range 2 {
+			began := time.Now()
 			if err := m.Up(dev); err != nil {
 				t.Error(err)
 			}
+			t.Logf("up in %v", time.Since(began))
 			put(t, c, addrs...)
 			for _, a := range []string{"2001:db8::100", "10.0.0.100"} {
 				began := time.Now()
-				if ok, neigh := answers(t, other, a); !ok || !strings.Contains(neigh, "00:00:5e:00:01:0a") {
+				if ok, neigh := answers(t, other, a, "1"); !ok || !strings.Contains(neigh, "00:00:5e:00:01:0a") {
 					t.Errorf("%s: answers %v, by %q\n%s", a, ok, neigh, ip(t, "-d addr"))
 				}
 				t.Logf("%s answered after %v", a, time.Since(began))
@@ -144,14 +152,14 @@ func TestMAC(t *testing.T) {
 				t.Error(err)
 			}
 			heard.frames()
-			if ok, _ := answers(t, other, "10.0.0.100"); ok {
+			if ok, _ := answers(t, other, "10.0.0.100", "0.3"); ok {
 				t.Error("a mute device answers")
 			}
 			if err := m.Down(dev); err != nil {
 				t.Error(err)
 			}
 			c.Remove(addrs, make([]unix.Errno, 2))
-			time.Sleep(1100 * time.Millisecond) // MLD would repeat what it has to say within a second
+			time.Sleep(time.Duration(round) * 1100 * time.Millisecond) // MLD would repeat what it has to say within a second
 			if got := heard.frames(); len(got) > 0 {
 				t.Errorf("sent after it was muted: %v", got)
 			}
@@ -202,8 +210,26 @@ func TestMACParents(t *testing.T) {
 			ip(t, "link "+c)
 		}
 		m := &MAC{Parent: "br0", VRID: 1}
-		if dev := makeMAC(t, m); m.Up(dev) != nil || !strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") {
-			t.Errorf("on a bridge: %s", ip(t, "link show dev "+m.Name()))
+		dev := makeMAC(t, m)
+		if err := m.Up(dev); err != nil || !strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") {
+			t.Errorf("on a bridge: %v, %s", err, ip(t, "link show dev "+m.Name()))
+		}
+		known := func() bool {
+			out, err := exec.Command("bridge", "fdb", "show", "br", "br0").CombinedOutput()
+			if err != nil {
+				t.Errorf("bridge fdb: %v %s", err, out)
+			}
+			return strings.Contains(string(out), "00:00:5e:00:01:01 dev br0")
+		}
+		if !known() {
+			t.Error("the bridge does not know an Active's virtual MAC")
+		}
+		if err := m.Down(dev); err != nil || known() {
+			t.Errorf("the bridge knows a Backup's virtual MAC (%v)", err)
+		}
+		m.Up(dev)
+		if Cleanup(); known() {
+			t.Error("the bridge knows the virtual MAC after Cleanup")
 		}
 		ip(t, "link set peer name taken")
 		for what, m := range map[string]*MAC{
