@@ -140,6 +140,15 @@ const (
 	reasonTracked // what the group tracks failed: names.why
 )
 
+// fault: something is missing that the group needs.
+func (r reason) fault() bool {
+	switch r {
+	case reasonNone, reasonStarting, reasonOther, reasonStopped:
+		return false
+	}
+	return true
+}
+
 func (n *names) reason(group uint16, r reason) string {
 	iface := n.groups[group].Interface
 	switch r {
