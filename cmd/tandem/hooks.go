@@ -27,6 +27,8 @@ func hooksCommand() *cli.Command {
 			until, child := ctx.Context, ctx.Bool("child")
 			if child {
 				until = untilTheDaemonEnds(until)
+				// The daemon's unit protects it from the OOM killer; scripts have no claim to that.
+				_ = os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)
 			}
 			return hooks.New(cfg, child, newLog(cfg.Log.Level)).Run(until)
 		},

@@ -147,6 +147,15 @@ const (
 // ofAddress: the interface lacks the address that adverts are sent from.
 func (r reason) ofAddress() bool { return r >= reasonNoAddress && r <= reasonDuplicate }
 
+// fault: something is missing that the group needs.
+func (r reason) fault() bool {
+	switch r {
+	case reasonNone, reasonStarting, reasonOther, reasonStopped:
+		return false
+	}
+	return true
+}
+
 func (n *names) reason(group uint16, r reason) string {
 	iface := n.groups[group].Interface
 	switch r {

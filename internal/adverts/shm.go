@@ -265,7 +265,8 @@ func (n *names) groupStatus(i int, v *[wordsGroup]uint64) GroupStatus {
 		g.Active = netip.AddrFrom16(raw)
 	}
 	if g.State == vrrp.Initialize {
-		g.Reason = n.reason(uint16(i), reason(v[1]>>8))
+		why := reason(v[1] >> 8)
+		g.Reason, g.Fault = n.reason(uint16(i), why), why.fault()
 	}
 	return g
 }

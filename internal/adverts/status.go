@@ -26,6 +26,7 @@ type GroupStatus struct {
 	VRID                 uint8
 	State                vrrp.State
 	Reason               string // why the group is in Initialize, "" else
+	Fault                bool   // Reason is a fault of this group
 	Priority             uint8  // effective
 	Active               netip.Addr
 	ActivePriority       uint8

@@ -53,6 +53,13 @@ var electionMetrics = []metric{
 	}},
 	{groupPriority, "The priority in force of a group.", "group", ofGroup(func(g *control.VRRPGroup) float64 { return float64(g.EffectivePriority) })},
 	{groupInterfaceUp, "Whether the interface of a group is up.", "group", ofGroup(func(g *control.VRRPGroup) float64 { return flag(g.InterfaceUp) })},
+	{groupTracked, "Whether what a group tracks is up: an interface, a health check; 0 also before its first answer.", "group thing", func(s *control.Status, put put) {
+		for i := range s.Groups {
+			for _, t := range s.Groups[i].Tracked {
+				put(flag(t.State == "up"), s.Groups[i].Name, t.Name)
+			}
+		}
+	}},
 	{groupInstalled, "Whether the virtual addresses of a group are on this machine.", "group", ofGroup(func(g *control.VRRPGroup) float64 { return flag(g.Installed) })},
 	{groupBecameActive, "How often a group became Active.", "group", ofGroup(func(g *control.VRRPGroup) float64 { return float64(g.Counters.BecomeActive) })},
 	{groupReleasedActive, "How often a group left Active.", "group", ofGroup(func(g *control.VRRPGroup) float64 { return float64(g.Counters.ReleasedActive) })},

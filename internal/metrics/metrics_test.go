@@ -85,8 +85,11 @@ var moves = map[string]struct {
 		[]string{`{role="Active",set="MAIN"} 1`, `{role="Backup",set="MAIN"} 0`}},
 	setRoleSince: {func(s *control.Status) { s.Sets[0].Since = time.Unix(9, 0) }, []string{`{set="MAIN"} 9`}},
 
-	groupPriority:       {group(func(g *control.VRRPGroup) { g.EffectivePriority = 200 }), []string{`{group="LAN"} 200`}},
-	groupInterfaceUp:    {group(func(g *control.VRRPGroup) { g.InterfaceUp = true }), []string{`{group="LAN"} 1`}},
+	groupPriority:    {group(func(g *control.VRRPGroup) { g.EffectivePriority = 200 }), []string{`{group="LAN"} 200`}},
+	groupInterfaceUp: {group(func(g *control.VRRPGroup) { g.InterfaceUp = true }), []string{`{group="LAN"} 1`}},
+	groupTracked: {group(func(g *control.VRRPGroup) {
+		g.Tracked = []control.Tracked{{Name: "interface eth3", State: "up"}, {Name: "interface eth4", State: "down"}}
+	}), []string{`{group="LAN",thing="interface eth3"} 1`, `{group="LAN",thing="interface eth4"} 0`}},
 	groupInstalled:      {group(func(g *control.VRRPGroup) { g.Installed = true }), []string{`{group="LAN"} 1`}},
 	groupBecameActive:   {group(func(g *control.VRRPGroup) { g.Counters.BecomeActive = 3 }), []string{`{group="LAN"} 3`}},
 	groupReleasedActive: {group(func(g *control.VRRPGroup) { g.Counters.ReleasedActive = 3 }), []string{`{group="LAN"} 3`}},

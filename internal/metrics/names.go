@@ -14,6 +14,7 @@ const (
 
 	groupPriority       = "tandem_group_priority"
 	groupInterfaceUp    = "tandem_group_interface_up"
+	groupTracked        = "tandem_group_tracked_up"
 	groupInstalled      = "tandem_group_addresses_installed"
 	groupBecameActive   = "tandem_group_became_active_total"
 	groupReleasedActive = "tandem_group_released_active_total"

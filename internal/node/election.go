@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/event"
 	"github.com/tandem-ha/tandem/internal/takeover"
+	"github.com/tandem-ha/tandem/internal/track"
 	"github.com/tandem-ha/tandem/internal/vip"
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -33,6 +35,7 @@ type election struct {
 	term   map[string]uint32 // of the latest promotion, by set
 	gone   map[string]uint64 // times that Active was left, by set
 	sets   map[string]*control.Set
+	spoke  map[string]bool // of these sets a role was told
 	alarms map[string]control.Alarm
 	health string // why the child runs without real time, "" when it does
 	rung   string
@@ -44,7 +47,7 @@ type election struct {
 
 func newElection(followed string, stream *event.Stream, log *slog.Logger) *election {
 	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{}, gone: map[string]uint64{},
-		sets: map[string]*control.Set{}, alarms: map[string]control.Alarm{}, priorities: func() map[string]int { return nil }}
+		sets: map[string]*control.Set{}, spoke: map[string]bool{}, alarms: map[string]control.Alarm{}, priorities: func() map[string]int { return nil }}
 }
 
 func (e *election) String() string { return "election" }
@@ -182,6 +185,7 @@ func (e *election) set(name string) *control.Set {
 func (e *election) changed(v adverts.Changed) {
 	e.mu.Lock()
 	s := e.set(v.Set)
+	e.spoke[v.Set] = true
 	s.Role, s.Since, s.Reason = v.To.String(), time.Now(), v.Reason
 	if v.From == vrrp.Initialize && v.To == vrrp.Backup {
 		s.Reason = "started, or a fault is over"
@@ -195,9 +199,34 @@ func (e *election) changed(v adverts.Changed) {
 		text += ": " + v.Reason
 	}
 	e.forward(v.Set, takeover.Event{Kind: takeover.EvFault, On: v.To == vrrp.Initialize || !e.asideSince().IsZero()})
+	e.role(v, text)
+	e.log.Info("role", "set", v.Set, "change", text)
+}
+
+func (e *election) role(v adverts.Changed, text string) {
 	e.stream.Publish(event.Event{Kind: event.Role, Subject: v.Set, Text: text, Data: event.RoleData{From: v.From.String(), To: v.To.String(),
 		Reason: v.Reason, Stopped: v.To == vrrp.Initialize && e.stopping.Load(), Priority: e.priorities()}})
-	e.log.Info("role", "set", v.Set, "change", text)
+}
+
+// standing keeps the reason of a fault that lasts, which may become another one,
+// and tells of a set that is in fault from the start: the child tells changes.
+// A check that is about to answer is none.
+func (e *election) standing(g *adverts.GroupStatus) {
+	if !g.Fault || strings.HasSuffix(g.Reason, track.Unanswered) {
+		return
+	}
+	why := g.Name + ": " + g.Reason
+	e.mu.Lock()
+	s := e.set(g.Set)
+	first := !e.spoke[g.Set]
+	e.spoke[g.Set] = true
+	if s.Role == control.RoleInitialize {
+		s.Reason = why
+	}
+	e.mu.Unlock()
+	if first {
+		e.role(adverts.Changed{Set: g.Set, Reason: why}, "Initialize: "+why)
+	}
 }
 
 func (e *election) reason(set, why string) {

@@ -76,13 +76,17 @@ func completeness(yes bool) string {
 	return "not complete"
 }
 
-// remember keeps what the adverts say, for evidence: a takeover forgets it.
+// remember keeps what the adverts say, for evidence: a takeover forgets it. What
+// keeps a set in Initialize goes to the election.
 func (w *watch) remember() {
 	p := w.b.proc()
 	if p == nil {
 		return
 	}
 	groups := p.Status().Groups
+	for i := range groups {
+		w.b.d.election.standing(&groups[i])
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.groups = groups

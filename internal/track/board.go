@@ -106,6 +106,10 @@ const (
 	owner   = 255
 )
 
+// Unanswered ends the fault of a group that waits for the first word of a health
+// check.
+const Unanswered = " has not answered yet"
+
 // Verdict judges one group. A thing without a weight that is not known to be up
 // is a fault; one with a weight changes nothing until it is known.
 func (b *Board) Verdict(g *Group) (v Verdict) {
@@ -117,7 +121,7 @@ func (b *Board) Verdict(g *Group) (v Verdict) {
 		case t.Weight == 0 && s.Level == Down:
 			faults = append(faults, t.ID+": "+cmp.Or(s.Why, "down"))
 		case t.Weight == 0 && s.Level == Unknown:
-			faults = append(faults, t.ID+" has not answered yet")
+			faults = append(faults, t.ID+Unanswered)
 		case t.Weight < 0 && s.Level == Down, t.Weight > 0 && s.Level == Up:
 			sum += t.Weight
 		}

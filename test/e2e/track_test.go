@@ -122,7 +122,14 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 		t.Errorf("vrrp detail says\n%s", detail)
 	}
 
-	// Without the process that makes the checks all stays as it is.
+	want = append(want, both("fault", "FAULT", 200)...)
+	if d := cmp.Diff(want, calls(t, dir, "r1", len(want))); d != "" {
+		t.Errorf("r1's scripts of the fault (-want +got):\n%s", d)
+	}
+
+	// Without the process that makes the checks all stays as it is. (A script
+	// that it is amid would run again.)
+	time.Sleep(500 * time.Millisecond)
 	children := s.children(r1, "hooks")
 	if len(children) != 1 {
 		t.Fatalf("r1 has hooks processes %v", children)
@@ -136,7 +143,6 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 	})
 	s.become(r1, control.RoleActive, 5*time.Second)
 	s.judge("well again")
-	want = append(want, both("fault", "FAULT", 200)...)
 	want = append(append(want, both("backup", "BACKUP", 200)...), both("active", "MASTER", 200)...)
 	if d := cmp.Diff(want, calls(t, dir, "r1", len(want))); d != "" {
 		t.Errorf("r1's scripts (-want +got):\n%s", d)
