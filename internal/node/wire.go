@@ -21,7 +21,7 @@ func (d *daemon) openAccept() (err error) {
 	var refused []netip.Addr
 	for i := range d.cfg.VRRP.Groups {
 		if g := &d.cfg.VRRP.Groups[i]; g.NoAccept && !g.Disable {
-			for _, a := range g.Addresses {
+			for _, a := range g.Installed() {
 				refused = append(refused, a.Prefix.Addr())
 			}
 		}
@@ -40,7 +40,7 @@ func (d *daemon) notAccepted(g *config.Group) (n uint64) {
 	if d.accept == nil || !g.NoAccept {
 		return 0
 	}
-	for _, a := range g.Addresses {
+	for _, a := range g.Installed() {
 		n += d.accept.Dropped(a.Prefix.Addr())
 	}
 	return n
