@@ -141,10 +141,22 @@ func family(v6 bool) string {
 	return "IPv4"
 }
 
+// maxAddresses: the count is one byte, and an advert is not fragmented: of IPv6
+// no more fit what the BPF program copies of a packet (shared.h: ADVERT_LARGE).
+func maxAddresses(v6 bool) int {
+	if v6 {
+		return 88
+	}
+	return 255
+}
+
 // checkFamily: one family in a group, and for IPv6 the link-local address
 // first, which hosts have as their router (RFC 9568 section 5.2.9).
 func checkFamily(t *table, g *Group) {
 	v6 := g.IPv6()
+	if most := maxAddresses(v6); len(g.Addresses) > most {
+		t.fault("address", "%d addresses: an advert has room for %d of %s: write the others into excluded-address", len(g.Addresses), most, family(v6))
+	}
 	for i, a := range g.Addresses {
 		ip := a.Prefix.Addr()
 		if ip.Is6() != v6 {

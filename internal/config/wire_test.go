@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -120,6 +121,30 @@ func TestWire(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// An advert counts its addresses in a byte and fits a packet.
+func TestTooManyAddresses(t *testing.T) {
+	list := func(first, format string, n int) string {
+		out := []string{first}
+		for i := 1; i < n; i++ {
+			out = append(out, fmt.Sprintf(format, i/250, 1+i%250))
+		}
+		return `["` + strings.Join(out, `", "`) + `"]`
+	}
+	for _, c := range []struct {
+		first, format string
+		most          int
+		family        string
+	}{{"10.9.9.9/32", "10.1.%d.%d/32", 255, "IPv4"}, {"fe80::1/64", "2001:db8:%d::%d/64", 88, "IPv6"}} {
+		if _, err := parse("f", edit(t, `["10.0.0.1/24"]`, list(c.first, c.format, c.most))); err != nil {
+			t.Errorf("%d of %s: %v", c.most, c.family, err)
+		}
+		want := fmt.Sprintf("f:4: vrrp.group.LAN.address: %d addresses: an advert has room for %d of %s: write the others into excluded-address", c.most+1, c.most, c.family)
+		if _, err := parse("f", edit(t, `["10.0.0.1/24"]`, list(c.first, c.format, c.most+1))); err == nil || err.Error() != want {
+			t.Errorf("%d of %s: %v, want %s", c.most+1, c.family, err, want)
+		}
 	}
 }
 

@@ -131,7 +131,7 @@ func (p *process) stop() {
 }
 
 // poll is gentle: a dozen labs ask at the same time.
-const poll = 40 * time.Millisecond
+const poll = 80 * time.Millisecond
 
 func eventually(t *testing.T, limit time.Duration, what string, so func() bool) {
 	t.Helper()
