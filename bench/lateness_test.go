@@ -66,25 +66,30 @@ const advertInterval = 10 * time.Millisecond
 //	go test ./bench -run '^$' -bench Lateness -benchtime 1x -lateness.for 60s
 func BenchmarkLateness(b *testing.B) {
 	raiseMax(b, *latenessFlows)
-	enterNamespace(b)
-	for _, c := range []string{"link add eth0 type veth peer name peer", "addr add 10.0.0.2/24 dev eth0", "link set eth0 up", "link set peer up"} {
-		if out, err := exec.Command("ip", strings.Fields(c)...).CombinedOutput(); err != nil {
-			b.Fatalf("ip %s: %v %s", c, err, out)
-		}
-	}
+	segment(b)
 	table, err := conntrack.Open()
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer table.Close()
 	ops := commitOps(*latenessFlows)
-	p := startElection(b)
+	p := startElection(b, oneGroup)
 	defer p.Stop()
 	fmt.Printf("lateness of adverts at %v, %s\n", advertInterval, kernel())
 	for b.Loop() {
 		phase(b, p, "at rest", func() { time.Sleep(*latenessFor) })
 		phase(b, p, "busy", busy)
 		phase(b, p, fmt.Sprintf("commit of %d", len(ops)), func() { commit(b, table, ops) })
+	}
+}
+
+// segment is a namespace with a link, whose other end is "peer".
+func segment(b *testing.B) {
+	enterNamespace(b)
+	for _, c := range []string{"link add eth0 type veth peer name peer", "addr add 10.0.0.2/16 dev eth0", "link set eth0 up", "link set peer up"} {
+		if out, err := exec.Command("ip", strings.Fields(c)...).CombinedOutput(); err != nil {
+			b.Fatalf("ip %s: %v %s", c, err, out)
+		}
 	}
 }
 
@@ -112,15 +117,19 @@ func commitAway(table *conntrack.Table, ops []conntrack.Op) error {
 	return nil
 }
 
-func startElection(b *testing.B) *adverts.Process {
-	p, err := adverts.Start(context.Background(), adverts.Config{Groups: []config.Group{{
-		Name: "LAN", Interface: "eth0", VRID: 10, Priority: 200, Version: 3, AdvertInterval: advertInterval,
-		Addresses: []config.Address{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Interface: "eth0"}},
-	}}})
+// oneGroup is at 10 ms.
+var oneGroup = []config.Group{{
+	Name: "LAN", Interface: "eth0", VRID: 10, Priority: 200, Version: 3, AdvertInterval: advertInterval,
+	Addresses: []config.Address{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Interface: "eth0"}},
+}}
+
+// startElection returns when each of the groups is Active and has its address.
+func startElection(b *testing.B, groups []config.Group) *adverts.Process {
+	p, err := adverts.Start(context.Background(), adverts.Config{Groups: groups})
 	if err != nil {
 		b.Fatal(err)
 	}
-	in := make(chan struct{})
+	in := make(chan struct{}, len(groups))
 	go func() {
 		for e := range p.Events() {
 			switch e := e.(type) {
@@ -131,13 +140,19 @@ func startElection(b *testing.B) *adverts.Process {
 			case adverts.Promoting:
 				p.Fenced(e.Set, e.Term)
 			case adverts.AddressesIn:
-				close(in)
+				in <- struct{}{}
 			case adverts.Demoting:
 				p.Released(e.Set, e.Term)
 			}
 		}
 	}()
-	<-in
+	for i := range groups {
+		select {
+		case <-in:
+		case <-time.After(30 * time.Second):
+			b.Fatalf("%d of %d groups are Active", i, len(groups))
+		}
+	}
 	return p
 }
 
