@@ -32,8 +32,8 @@ type selection struct {
 }
 
 // pick gives the interfaces that s selects: never lo; members of a bond, a
-// bridge or a team, and macvlans (virtual MACs), only by their own name: their
-// packets pass the master, or the parent, too.
+// bridge or a team only by their own name, since their packets pass the
+// master too.
 func (s selection) pick(links []netlink.Link) (out []netlink.Link) {
 	kind := make(map[int]string, len(links))
 	for _, l := range links {
@@ -41,8 +41,7 @@ func (s selection) pick(links []netlink.Link) (out []netlink.Link) {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		_, parentHere := kind[a.ParentIndex]
-		if s.wants(a, isMember(kind[a.MasterIndex]) || l.Type() == "macvlan" && parentHere && a.NetNsID < 0) {
+		if s.wants(a, isMember(kind[a.MasterIndex])) {
 			out = append(out, l)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -241,7 +242,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 func (d *daemon) openCapture(r *replication, port uint32) error {
 	capture, err := loader.Open(loader.Options{
 		Policy: d.cfg.Sync.Policy, Mode: d.cfg.Capture.Mode, Interface: d.cfg.Capture.Interface,
-		Exclude: d.cfg.Capture.Exclude, SyncLinks: d.linkInterfaces(),
+		Exclude: slices.Concat(d.cfg.Capture.Exclude, virtualMACs(d.cfg)), SyncLinks: d.linkInterfaces(),
 		Sink: sink{r.replica}, Log: d.log, OwnPortIDs: []uint32{port},
 	})
 	if err != nil {

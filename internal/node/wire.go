@@ -8,6 +8,7 @@ import (
 
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/internal/vip"
 	"github.com/tandem-ha/tandem/loader"
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -33,6 +34,17 @@ func (d *daemon) openAccept() (err error) {
 		d.undoing(d.accept.Close)
 	}
 	return err
+}
+
+// virtualMACs are the devices of virtual MACs: what is forwarded leaves by their
+// parents.
+func virtualMACs(cfg *config.Config) (out []string) {
+	for i := range cfg.VRRP.Groups {
+		if g := &cfg.VRRP.Groups[i]; g.VirtualMAC {
+			out = append(out, (&vip.MAC{Parent: g.Interface, VRID: g.VRID, V6: g.IPv6()}).Name())
+		}
+	}
+	return out
 }
 
 // notAccepted counts what was dropped at a group's addresses.
