@@ -30,3 +30,20 @@ func TestChecksumLearnt(t *testing.T) {
 	never(t, 4*w.interval, "no role", func() bool { return !n.is(control.RoleActive) })
 	w.stopped(l, n)
 }
+
+// Debian's keepalived drops adverts whose checksum covers the message alone:
+// beside it checksum = "message" makes two Actives. (It says so once; then each
+// advert that it drops puts its own next one off.)
+func TestMessageAloneBesideKeepalived(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	n := l.run(l.r1, 200, fast+group4+"checksum = \"message\"\n")
+	n.await(control.RoleActive, late)
+	k := &keepalived{l: l, version: 3, lines: "advert_int 0.1\n" + ip4, vip: "10.0.0.100"}
+	k.start(50)
+	eventually(t, late, "keepalived, which does not hear tandem, is Active", k.active)
+	eventually(t, late, "tandem counts another Active", func() bool { return n.group().Counters.TwoActives > 0 })
+	if !n.is(control.RoleActive) {
+		t.Error("tandem gave the role to a losing advert")
+	}
+}
