@@ -32,7 +32,8 @@ func TestChecksumLearnt(t *testing.T) {
 }
 
 // Debian's keepalived drops adverts whose checksum covers the message alone:
-// beside it checksum = "message" makes two Actives, and tandem counts that.
+// beside it checksum = "message" makes two Actives. (It says so once; then each
+// advert that it drops puts its own next one off.)
 func TestMessageAloneBesideKeepalived(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -41,7 +42,7 @@ func TestMessageAloneBesideKeepalived(t *testing.T) {
 	k := &keepalived{l: l, version: 3, lines: "advert_int 0.1\n" + ip4, vip: "10.0.0.100"}
 	k.start(50)
 	eventually(t, late, "keepalived, which does not hear tandem, is Active", k.active)
-	eventually(t, late, "tandem counts another Active", func() bool { return n.group().Counters.TwoActives > 1 })
+	eventually(t, late, "tandem counts another Active", func() bool { return n.group().Counters.TwoActives > 0 })
 	if !n.is(control.RoleActive) {
 		t.Error("tandem gave the role to a losing advert")
 	}
