@@ -58,6 +58,7 @@ func (l *loop) promote(i int, a vrrp.Action) {
 	}
 	g := &l.sets[i].gate
 	g.promote(l.now)
+	l.sets[i].raised = false
 	l.tell(message{Type: msgPromoting, Set: uint16(i), Term: g.term, Cause: uint8(a.Cause), Value: a.Silence, At: l.now})
 }
 
@@ -263,6 +264,7 @@ func (l *loop) heed(r *report) {
 	i := int(r.set)
 	switch r.kind {
 	case reportInstalled:
+		l.sets[i].raised = l.sets[i].raised || r.term == l.sets[i].gate.term
 		l.do(i, l.sets[i].gate.installed(r.term))
 	case reportRemoved:
 		l.do(i, l.sets[i].gate.removed(r.term))

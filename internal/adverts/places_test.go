@@ -41,7 +41,7 @@ type frames struct{ fd int }
 func (l *lab) capture(port string) (f *frames) {
 	l.t.Helper()
 	in(l.t, l.sw, func() {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, 0) // nothing before it is bound
 		if err == nil {
 			var link netlink.Link
 			if link, err = netlink.LinkByName(port); err == nil {
@@ -217,6 +217,7 @@ func TestVirtualMAC6(t *testing.T) {
 	a := l.start(1, Config{Groups: []config.Group{{Name: "LAN6", Interface: "eth0", VRID: 10, Priority: 200, AdvertInterval: 50 * ms, Version: 3,
 		Addresses: prefixes("eth0", "fe80::10/64", "2001:db8::100/64"), VirtualMAC: true, GARP: garp}}, SyncGroups: []config.SyncGroup{}})
 	await[AddressesIn](a, "AddressesIn", nil)
+	time.Sleep(150 * ms)
 	adverts, announced := 0, map[string]bool{}
 	for _, f := range heard.from([6]byte{0, 0, 0x5e, 0, 2, 10}) {
 		switch {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,9 +13,10 @@ import (
 )
 
 // linger is how long a virtual MAC still takes frames after its role was
-// handed over, though nothing leaves by it any more: what is on its way until
-// the new Active's first advert has taught the switches is forwarded, not lost.
-const linger = int64(50 * time.Millisecond)
+// handed over, though nothing leaves by it any more: what comes until the new
+// Active's announcement has taught the switches is forwarded, not lost. It is
+// as long as the peer may take for it (DefaultGateTimeout).
+const linger = int64(DefaultGateTimeout)
 
 // stageSet is one set's addresses.
 type stageSet struct {
