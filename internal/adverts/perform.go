@@ -65,6 +65,9 @@ func (l *loop) promote(i int, a vrrp.Action) {
 func (l *loop) demote(i int, m message) {
 	g := &l.sets[i].gate
 	l.sets[i].given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
+	if g.present {
+		l.order(order{kind: orderHush, set: uint16(i)})
+	}
 	do := g.demote(l.now)
 	m.Type, m.Term, m.Group = msgDemoting, g.term, 0
 	l.tell(m)

@@ -120,9 +120,15 @@ func TestVirtualMAC(t *testing.T) {
 	if got := second.from(lanMAC); len(got) > 0 {
 		t.Errorf("the Backup sent from the virtual MAC: %v", got)
 	}
+	first := l.capture("r1lan")
+	a.slow.Store(true) // its addresses stay for ReleaseTimeout, and it must not speak for them any more
 	a.HandOver("MAIN")
+	await[Demoting](a, "Demoting", nil)
+	time.Sleep(10 * ms)
+	first.from(lanMAC)
 	b.TakeOver("MAIN")
 	await[AddressesIn](b, "AddressesIn", nil)
+	run(t, "ip", "-n", host, "neigh", "flush", "dev", "eth0")
 	began := time.Now()
 	for _, addr := range []string{"2001:db8::100", "10.1.0.100"} {
 		if ok, neigh := l.pings(host, addr); !ok || !strings.Contains(neigh, lanText) {
@@ -136,7 +142,6 @@ func TestVirtualMAC(t *testing.T) {
 		t.Error("the Active sent nothing from the virtual MAC")
 	}
 	await[AddressesOut](a, "AddressesOut", nil)
-	first := l.capture("r1lan")
 	run(t, "ip", "-n", l.r[1], "link", "set", "eth0v10v4", "up") // what nobody should do
 	eventually(t, time.Second, "down again", func() bool {
 		return strings.Contains(run(t, "ip", "-n", l.r[1], "link", "show", "eth0v10v4"), "state DOWN")
