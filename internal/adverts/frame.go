@@ -11,7 +11,8 @@ import (
 
 // Adverts of a group with a virtual MAC leave its interface with that MAC as
 // their source: a frame of ours by a packet socket, so that neither the state
-// of the virtual MAC's own device nor the rtnl lock stands in their way.
+// of the virtual MAC's own device nor the rtnl lock stands in their way (RFC
+// 9568 section 7.2; no receiver looks at it, the switches do).
 
 // openFramer opens the socket; it receives nothing.
 func openFramer() (int, error) {
@@ -29,10 +30,13 @@ func appendHeader(b []byte, dst *unix.SockaddrLinklayer, src [6]byte) []byte {
 	return binary.NativeEndian.AppendUint16(b, dst.Protocol) // in network order already
 }
 
-// cast sends l.packet to dst, which is all routers, for group g.
+// cast sends l.packet to dst, which is all routers, for group g. Until the
+// addresses are in, a new Active's adverts come from the interface's own MAC:
+// one from the virtual MAC would teach the switches to send here what the
+// router that hands over still forwards, and this one cannot take yet.
 func (l *loop) cast(g int, dst *unix.SockaddrLinklayer) error {
 	m := l.devices[g]
-	if m == nil {
+	if m == nil || !l.sets[l.setup.setOf[g]].raised {
 		return unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, dst)
 	}
 	l.frame = append(appendHeader(l.frame[:0], dst, m.Addr()), l.packet...)

@@ -106,6 +106,7 @@ type set struct {
 	*vrrp.Set
 	gate   gate
 	given  bool  // the role was handed over: see linger
+	raised bool  // the devices of virtual MACs are up: see cast
 	groups []int // by member
 	dirty  bool
 }

@@ -58,12 +58,16 @@ func (l *loop) promote(i int, a vrrp.Action) {
 	}
 	g := &l.sets[i].gate
 	g.promote(l.now)
+	l.sets[i].raised = false
 	l.tell(message{Type: msgPromoting, Set: uint16(i), Term: g.term, Cause: uint8(a.Cause), Value: a.Silence, At: l.now})
 }
 
 func (l *loop) demote(i int, m message) {
 	g := &l.sets[i].gate
 	l.sets[i].given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
+	if g.present {
+		l.order(order{kind: orderHush, set: uint16(i)})
+	}
 	do := g.demote(l.now)
 	m.Type, m.Term, m.Group = msgDemoting, g.term, 0
 	l.tell(m)
@@ -276,6 +280,7 @@ func (l *loop) heed(r *report) {
 	i := int(r.set)
 	switch r.kind {
 	case reportInstalled:
+		l.sets[i].raised = l.sets[i].raised || r.term == l.sets[i].gate.term
 		l.do(i, l.sets[i].gate.installed(r.term))
 	case reportRemoved:
 		l.do(i, l.sets[i].gate.removed(r.term))

@@ -41,7 +41,7 @@ type frames struct{ fd int }
 func (l *lab) capture(port string) (f *frames) {
 	l.t.Helper()
 	in(l.t, l.sw, func() {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, 0) // nothing before it is bound
 		if err == nil {
 			var link netlink.Link
 			if link, err = netlink.LinkByName(port); err == nil {
@@ -120,9 +120,15 @@ func TestVirtualMAC(t *testing.T) {
 	if got := second.from(lanMAC); len(got) > 0 {
 		t.Errorf("the Backup sent from the virtual MAC: %v", got)
 	}
+	first := l.capture("r1lan")
+	a.slow.Store(true) // its addresses stay for ReleaseTimeout, and it must not speak for them any more
 	a.HandOver("MAIN")
+	await[Demoting](a, "Demoting", nil)
+	time.Sleep(10 * ms)
+	first.from(lanMAC)
 	b.TakeOver("MAIN")
 	await[AddressesIn](b, "AddressesIn", nil)
+	run(t, "ip", "-n", host, "neigh", "flush", "dev", "eth0")
 	began := time.Now()
 	for _, addr := range []string{"2001:db8::100", "10.1.0.100"} {
 		if ok, neigh := l.pings(host, addr); !ok || !strings.Contains(neigh, lanText) {
@@ -136,7 +142,6 @@ func TestVirtualMAC(t *testing.T) {
 		t.Error("the Active sent nothing from the virtual MAC")
 	}
 	await[AddressesOut](a, "AddressesOut", nil)
-	first := l.capture("r1lan")
 	run(t, "ip", "-n", l.r[1], "link", "set", "eth0v10v4", "up") // what nobody should do
 	eventually(t, time.Second, "down again", func() bool {
 		return strings.Contains(run(t, "ip", "-n", l.r[1], "link", "show", "eth0v10v4"), "state DOWN")
@@ -217,6 +222,7 @@ func TestVirtualMAC6(t *testing.T) {
 	a := l.start(1, Config{Groups: []config.Group{{Name: "LAN6", Interface: "eth0", VRID: 10, Priority: 200, AdvertInterval: 50 * ms, Version: 3,
 		Addresses: prefixes("eth0", "fe80::10/64", "2001:db8::100/64"), VirtualMAC: true, GARP: garp}}, SyncGroups: []config.SyncGroup{}})
 	await[AddressesIn](a, "AddressesIn", nil)
+	time.Sleep(150 * ms)
 	adverts, announced := 0, map[string]bool{}
 	for _, f := range heard.from([6]byte{0, 0, 0x5e, 0, 2, 10}) {
 		switch {

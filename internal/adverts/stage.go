@@ -32,6 +32,7 @@ const (
 	orderInstall orderKind = iota + 1
 	orderRemove
 	orderAnnounce
+	orderHush
 	orderClose
 	orderEnd
 )
@@ -214,6 +215,8 @@ func (st *stage) obey() {
 				st.remove(o)
 			case orderAnnounce:
 				st.announce(&st.sets[o.set], st.clock.now())
+			case orderHush:
+				st.hush(&st.sets[o.set])
 			case orderClose:
 				unix.Close(o.fd)
 			case orderEnd:

@@ -85,7 +85,7 @@ func (st *stage) nextMAC() int64 {
 // raise sets up the devices of an Active.
 func (st *stage) raise(ss *stageSet) {
 	for _, m := range ss.macs {
-		if m.index != 0 {
+		if m.index != 0 && !ss.hushed {
 			complain(m.Up(m.index))
 		}
 	}

@@ -22,6 +22,22 @@ func (st *stage) announce(ss *stageSet, now int64) {
 	}
 }
 
+// hush: the role is lost, or given away, and the addresses wait for the
+// daemon's word to go. From now on nothing speaks for them: an announcement
+// that was planned, or an answer from a virtual MAC, would call packets back
+// from whoever has the role. What still comes is taken and forwarded.
+func (st *stage) hush(ss *stageSet) {
+	ss.hushed = true
+	for i := range ss.virtual {
+		st.said.Stop(ss.virtual[i].announced)
+	}
+	for _, m := range ss.macs {
+		if m.index != 0 {
+			complain(m.Mute(m.index))
+		}
+	}
+}
+
 // announceOn does so for the addresses on one interface.
 func (st *stage) announceOn(wire string, now int64) {
 	for i := range st.sets {
@@ -40,7 +56,7 @@ func (st *stage) say(i int, reply bool) {
 	at := st.spoken[i].at
 	v := &ss.virtual[at]
 	l, ok := st.links[v.iface]
-	if !ss.in || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
+	if !ss.in || ss.hushed || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
 		return
 	}
 	st.garp.Send(l.Index, v.says[bit(reply)])

@@ -13,9 +13,9 @@ import (
 	"github.com/tandem-ha/tandem/internal/vip"
 )
 
-// linger is how long a virtual MAC still takes frames after its role was
-// handed over, though nothing leaves by it any more: what is on its way until
-// the new Active's first advert has taught the switches is forwarded, not lost.
+// linger is how long a virtual MAC still takes frames after its addresses were
+// to go because the role was handed over: mostly the new Active has announced
+// itself by then, and what is under way is forwarded, not lost.
 const linger = int64(50 * time.Millisecond)
 
 // stageSet is one set's addresses.
@@ -25,6 +25,7 @@ type stageSet struct {
 	errs    []unix.Errno
 	macs    []*stageMAC
 	in      bool
+	hushed  bool // nothing speaks for them any more: see hush
 
 	repair   int64 // someone removed an address: put it back then, 0 no
 	repaired int64
@@ -91,7 +92,7 @@ func (st *stage) install(o order) {
 	if !ss.in {
 		st.plan(ss)
 	}
-	ss.in = true
+	ss.in, ss.hushed = true, false
 	st.raise(ss)
 	st.put(o.set)
 	if st.refresh == 0 || st.refresh < now {
@@ -151,17 +152,10 @@ func (st *stage) remove(o order) {
 	ss := &st.sets[o.set]
 	lingers := o.linger && ss.in && len(ss.macs) > 0
 	ss.in, ss.repair, ss.outTerm = false, 0, o.term
-	for i := range ss.virtual {
-		st.said.Stop(ss.virtual[i].announced)
-	}
+	st.hush(ss)
 	if !lingers {
 		st.takeOut(o.set)
 		return
-	}
-	for _, m := range ss.macs {
-		if m.index != 0 {
-			complain(m.Mute(m.index))
-		}
 	}
 	ss.out = st.clock.now() + linger
 }

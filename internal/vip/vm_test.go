@@ -127,7 +127,7 @@ func announcer(t *testing.T) *Announcer {
 func speaks61(t *testing.T, g *Announcer, dev int32) bool {
 	t.Helper()
 	mac := [6]byte{0, 0, 0x5e, 0, 1, 1}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
