@@ -55,7 +55,7 @@ proof: need-go need-root build ## hours: tests many times, long fuzzing, all ben
 	@hack/proof.sh
 
 race: need-go need-root ## tests under the race detector, the model's walk shorter, without those that only start other processes (root, after deps)
-	CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/(test/(vm|e2e)|internal/(drill|benchlab)|cmd/tandem-lab)(/|$$)')
+	CGO_ENABLED=1 $(GO) test -race -short $(TESTFLAGS) $$($(GO) list ./... | grep -vE '/(test/(vm|e2e|interop)|internal/(drill|benchlab)|cmd/tandem-lab)(/|$$)')
 
 fuzz: need-go need-root ## every fuzz target for FUZZTIME, default 10s (root, as the packages' other tests)
 	@FUZZTIME=$(FUZZTIME) hack/fuzz.sh

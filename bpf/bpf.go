@@ -11,6 +11,7 @@ import "github.com/cilium/ebpf"
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type advert_record -type advert_counters advert advert.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type fence_counters -type own_key fence fence.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel fenceTC fence_tc.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
+//go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel accept accept.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type sync_session -type sync_pair -type sync_named -type sync_window -type sync_buckets -type sync_stamp -type sync_counters sync sync.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 
 // What programs and user space exchange: include/shared.h as Go sees it.
@@ -42,6 +43,9 @@ func Fence() (*ebpf.CollectionSpec, error) { return loadFence() }
 
 // FenceTC gives fence_tc.bpf.c: program tandem_fence_tc.
 func FenceTC() (*ebpf.CollectionSpec, error) { return loadFenceTC() }
+
+// Accept gives accept.bpf.c: programs tandem_accept4 and tandem_accept6.
+func Accept() (*ebpf.CollectionSpec, error) { return loadAccept() }
 
 // Sync gives sync.bpf.c: program tandem_sync.
 func Sync() (*ebpf.CollectionSpec, error) { return loadSync() }

@@ -39,6 +39,11 @@ scene() {
 	CGO_ENABLED=0 go test -count=1 -timeout 6h -tags proof -v -run "^$name\$" ./test/e2e "$@"
 }
 
+# others: all of version 2, which counts in seconds, too.
+others() {
+	CGO_ENABLED=0 go test -count="$rounds" -timeout 6h -tags proof -v ./test/interop
+}
+
 drills() {
 	local i
 	for ((i = 1; i <= rounds; i++)); do
@@ -68,6 +73,7 @@ step badlink scene TestHandOverOnABadLink -bad.turns 50
 step storm scene TestStorm -storm 10m -storm.seed "$RANDOM"
 step joined scene TestKillInJoin -join.flows 100000
 step many scene TestMany -many.rounds "${PROOF_MANY:-20}" -many.flows "${PROOF_FLOWS:-1000000}"
+step interop others
 step compare compare
 echo "proof: the record is in $record"
 exit "$failed"

@@ -37,6 +37,7 @@ func Features() []Feature {
 		{"tcx", "programs are attached by links, which never stay behind", "Linux 6.6", haveTCX},
 		{"adverts-tc", "adverts carry kernel time", "Linux 5.8", func() error { return tryLoad(bpf.Advert) }},
 		{"fence-netfilter", "the fence sees every protocol", "Linux 6.4", tryFence},
+		{"accept-mode", "virtual addresses may accept nothing (accept-mode = false)", "Linux 6.4", tryAccept},
 		{"gate-xdp", "floods of the sync link end before the stack", "Linux 5.18", tryGate},
 		{"fence-tc", "the fence below 6.4: TCP and UDP only", "Linux 5.18", func() error { return tryLoad(bpf.FenceTC) }},
 	}
@@ -98,6 +99,13 @@ func tryGate() error {
 		return err
 	}
 	return tryLoad(func() (*ebpf.CollectionSpec, error) { return gateSpec(GateOptions{Port: 3781}) })
+}
+
+func tryAccept() error {
+	if err := features.HaveProgramType(ebpf.Netfilter); err != nil {
+		return err
+	}
+	return tryLoad(bpf.Accept)
 }
 
 func tryFence() error {

@@ -91,7 +91,7 @@ func (f *Fence) attachNetfilter() error {
 	for name, family := range map[string]link.NetfilterProtocolFamily{
 		"tandem_fence4": link.NetfilterProtoIPv4, "tandem_fence6": link.NetfilterProtoIPv6,
 	} {
-		l, err := attachPrerouting(f.coll.Programs[name], family)
+		l, err := attachNetfilter(f.coll.Programs[name], family, link.NetfilterInetPreRouting, fencePriorities)
 		if err != nil {
 			return fmt.Errorf("attach %s to prerouting: %w", name, err)
 		}
@@ -100,10 +100,12 @@ func (f *Fence) attachNetfilter() error {
 	return nil
 }
 
-func attachPrerouting(prog *ebpf.Program, family link.NetfilterProtocolFamily) (l link.Link, err error) {
-	for _, priority := range fencePriorities {
+// attachNetfilter attaches to a hook at the first of the priorities that is
+// free.
+func attachNetfilter(prog *ebpf.Program, family link.NetfilterProtocolFamily, hook link.NetfilterInetHook, priorities []int32) (l link.Link, err error) {
+	for _, priority := range priorities {
 		l, err = link.AttachNetfilter(link.NetfilterOptions{
-			Program: prog, ProtocolFamily: family, Hook: link.NetfilterInetPreRouting, Priority: priority,
+			Program: prog, ProtocolFamily: family, Hook: hook, Priority: priority,
 		})
 		if !errors.Is(err, unix.EBUSY) {
 			return l, err

@@ -244,7 +244,7 @@ func TestVMAdverts(t *testing.T) {
 func TestVMFeatures(t *testing.T) {
 	want := map[string]bool{
 		"btf": true, "ctnetlink": true, "ring-buffer": true, "capture-tc": true, "direct-reads": false,
-		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "gate-xdp": true, "fence-tc": true,
+		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "accept-mode": false, "gate-xdp": true, "fence-tc": true,
 	}
 	for _, f := range Features() {
 		if f.OK != want[f.Name] || f.Detail == "" || f.Needs == "" {

@@ -107,6 +107,9 @@ func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	line("Active", "%s", heardActive(v, now))
 	line("Source", "%s", cmp.Or(v.Source, "the interface's address"))
 	line("Sent", "%s", either(len(v.Peers) > 0, fmt.Sprintf("to %s; their adverts are taken with a TTL of at least %d", strings.Join(v.Peers, ", "), v.PeerTTL), "by multicast"))
+	if v.NoAccept {
+		line("Accepts", "nothing to the virtual addresses; %s packets were dropped", number(v.NotAccepted))
+	}
 	line("Authentication", "%s", v.Authentication)
 	if v.Checksum != "" {
 		line("Checksum", "%s: sent with %s; heard with %s", v.Checksum, cmp.Or(v.ChecksumSent, "none yet"), cmp.Or(v.ChecksumHeard, "none yet"))

@@ -355,7 +355,9 @@ func (st *stage) openPort(p *stagePort) int {
 	fd, err := openReceiver(p.name, p.index, p.v6)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "adverts:", err)
-		p.reason = reasonMissing
+		if p.reason = reasonMissing; p.v6 { // IPv6 is off
+			p.reason = reasonNoLinkLocal
+		}
 		return -1
 	}
 	return fd

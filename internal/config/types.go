@@ -68,6 +68,7 @@ type Group struct {
 	Password    string       // of version 2, at most 8 bytes; "": no authentication
 	Peers       []netip.Addr // by unicast; empty: multicast
 	PeerTTL     uint8        // the least TTL of a peer's advert, 0 without peers
+	NoAccept    bool         // accept-mode = false: packets to the virtual addresses themselves are dropped
 
 	Excluded   []Address // put in, not advertised; of any family
 	VirtualMAC bool

@@ -43,6 +43,10 @@ func readWire(t *table, g *Group, version int) {
 	} else if t.has("peer-ttl-minimum") && !t.has("peer-address") {
 		t.refuse("peer-ttl-minimum", ttl, "is about peers by unicast, and there is no peer-address: by multicast it is always 255")
 	}
+	accept := t.flag("accept-mode")
+	if g.NoAccept = t.has("accept-mode") && !accept; g.NoAccept && g.Priority == owner {
+		t.refuse("accept-mode", accept, "with priority 255 the addresses are this router's own, which accepts what is sent to them: take the line out")
+	}
 	if g.Version == 2 && g.IPv6() {
 		t.fault("version", "2: version 2 knows IPv4 only: write version = 3")
 	}
@@ -137,10 +141,22 @@ func family(v6 bool) string {
 	return "IPv4"
 }
 
+// maxAddresses: the count is one byte, and an advert is not fragmented: of IPv6
+// no more fit what the BPF program copies of a packet (shared.h: ADVERT_LARGE).
+func maxAddresses(v6 bool) int {
+	if v6 {
+		return 88
+	}
+	return 255
+}
+
 // checkFamily: one family in a group, and for IPv6 the link-local address
 // first, which hosts have as their router (RFC 9568 section 5.2.9).
 func checkFamily(t *table, g *Group) {
 	v6 := g.IPv6()
+	if most := maxAddresses(v6); len(g.Addresses) > most {
+		t.fault("address", "%d addresses: an advert has room for %d of %s: write the others into excluded-address", len(g.Addresses), most, family(v6))
+	}
 	for i, a := range g.Addresses {
 		ip := a.Prefix.Addr()
 		if ip.Is6() != v6 {

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -63,6 +64,9 @@ func TestWireRefused(t *testing.T) {
 		{"peer is myself", after("peer-address = \"10.0.0.3\"\nhello-source-address = \"10.0.0.3\"\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3": is this router's own hello-source-address: name the other router's`},
 		{"global peer, no source", append(after("peer-address = \"2001:db8::3\"\n"), six...), `f:4: vrrp.group.LAN.peer-address: "2001:db8::3": is not link-local, so write hello-source-address too: the address of this router that the peers know`},
 		{"TTL of nobody", after("peer-ttl-minimum = 254\n"), `f:4: vrrp.group.LAN.peer-ttl-minimum: 254: is about peers by unicast, and there is no peer-address: by multicast it is always 255`},
+		{"accept-mode of the owner", after("priority = 255\naccept-mode = false\n"), `f:5: vrrp.group.LAN.accept-mode: false: with priority 255 the addresses are this router's own, which accepts what is sent to them: take the line out
+f:7: vrrp.group.WAN.priority: 100: group LAN of the same sync group MAIN has 255: with 255 in one member all need it, since an owner never waits for the others`},
+		{"accept-mode", after("accept-mode = \"no\"\n"), `f:4: vrrp.group.LAN.accept-mode: "no": must be true or false, without quotes`},
 		{"TTL 0", after("peer-address = \"10.0.0.3\"\npeer-ttl-minimum = 0\n"), `f:5: vrrp.group.LAN.peer-ttl-minimum: 0: must be a whole number from 1 to 255`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,6 +98,8 @@ func TestWire(t *testing.T) {
 		}},
 		{"checksum", []string{lan, lan + "checksum = \"message\"\n"}, func(g *Group) { g.Checksum = ChecksumPlain }},
 		{"checksum auto", []string{lan, lan + "checksum = \"auto\"\n"}, func(*Group) {}},
+		{"accept nothing", []string{lan, lan + "accept-mode = false\n"}, func(g *Group) { g.NoAccept = true }},
+		{"accept", []string{lan, lan + "accept-mode = true\n"}, func(*Group) {}},
 		{"unicast", []string{lan, lan + "peer-address = [\"10.0.0.3\", \"10.9.0.3\"]\npeer-ttl-minimum = 254\n"},
 			func(g *Group) { g.Peers, g.PeerTTL = []netip.Addr{addr("10.0.0.3"), addr("10.9.0.3")}, 254 }},
 		{"unicast IPv6", append([]string{lan, lan + "hello-source-address = \"2001:db8::2\"\npeer-address = \"2001:db8::3\"\n"}, six...), func(g *Group) {
@@ -115,6 +121,30 @@ func TestWire(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// An advert counts its addresses in a byte and fits a packet.
+func TestTooManyAddresses(t *testing.T) {
+	list := func(first, format string, n int) string {
+		out := []string{first}
+		for i := 1; i < n; i++ {
+			out = append(out, fmt.Sprintf(format, i/250, 1+i%250))
+		}
+		return `["` + strings.Join(out, `", "`) + `"]`
+	}
+	for _, c := range []struct {
+		first, format string
+		most          int
+		family        string
+	}{{"10.9.9.9/32", "10.1.%d.%d/32", 255, "IPv4"}, {"fe80::1/64", "2001:db8:%d::%d/64", 88, "IPv6"}} {
+		if _, err := parse("f", edit(t, `["10.0.0.1/24"]`, list(c.first, c.format, c.most))); err != nil {
+			t.Errorf("%d of %s: %v", c.most, c.family, err)
+		}
+		want := fmt.Sprintf("f:4: vrrp.group.LAN.address: %d addresses: an advert has room for %d of %s: write the others into excluded-address", c.most+1, c.most, c.family)
+		if _, err := parse("f", edit(t, `["10.0.0.1/24"]`, list(c.first, c.format, c.most+1))); err == nil || err.Error() != want {
+			t.Errorf("%d of %s: %v, want %s", c.most+1, c.family, err, want)
+		}
 	}
 }
 

@@ -126,6 +126,10 @@ type VRRPWire struct {
 	Checksum      string `json:"checksum,omitempty"`
 	ChecksumSent  string `json:"checksum_sent,omitempty"`
 	ChecksumHeard string `json:"checksum_heard,omitempty"` // of the last router heard
+	// NoAccept: accept-mode is off; NotAccepted packets to the virtual addresses
+	// themselves were dropped.
+	NoAccept    bool   `json:"no_accept,omitempty"`
+	NotAccepted uint64 `json:"not_accepted,omitempty"`
 	// PreemptDelayMS and Description are configured.
 	PreemptDelayMS float64 `json:"preempt_delay_ms,omitempty"`
 	Description    string  `json:"description,omitempty"`

@@ -39,12 +39,13 @@ func (w *watch) String() string { return "watch" }
 func (w *watch) Run(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+	misfit := refused{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			w.look(w.b.conditions(), now)
+			w.look(append(w.b.conditions(), misfit.look(w.b.VRRP(), now)...), now)
 		}
 	}
 }

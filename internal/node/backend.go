@@ -112,6 +112,7 @@ func (b *backend) VRRP() []control.VRRPGroup {
 	out := []control.VRRPGroup{}
 	for _, g := range b.d.cfg.VRRP.Groups {
 		v := configuredGroup(g)
+		v.NotAccepted = b.d.notAccepted(&g)
 		if s, ok := live[g.Name]; ok {
 			fillGroup(&v, s)
 			v.Counters.ReleasedActive = b.d.election.released(v.Set)

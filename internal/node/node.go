@@ -49,8 +49,9 @@ type daemon struct {
 	stream  *event.Stream
 
 	election *election
-	elector  elector      // election, or who stands in its place
-	sync     *replication // nil: election without copy
+	elector  elector        // election, or who stands in its place
+	sync     *replication   // nil: election without copy
+	accept   *loader.Accept // nil: every virtual address accepts
 	tasks    []task
 	undo     []func()
 }
@@ -119,6 +120,9 @@ func (d *daemon) open() error {
 		if err := d.openReplication(); err != nil {
 			return err
 		}
+	}
+	if err := d.openAccept(); err != nil {
+		return err
 	}
 	b := newBackend(d)
 	d.tasks = append(d.tasks, control.NewServer(d.cfg.Control.Socket, b, d.log), b.watch)

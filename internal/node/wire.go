@@ -4,18 +4,51 @@ package node
 
 import (
 	"cmp"
+	"net/netip"
 
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
+	"github.com/tandem-ha/tandem/loader"
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
 // checksums are the words of the configuration; none for what was never heard.
 var checksums = map[vrrp.Checksum]string{vrrp.ChecksumPseudoHeader: config.ChecksumPseudo, vrrp.ChecksumMessage: config.ChecksumPlain}
 
+// openAccept lets the virtual addresses of groups without accept-mode accept
+// nothing, from before the first election to after the last.
+func (d *daemon) openAccept() (err error) {
+	var refused []netip.Addr
+	for i := range d.cfg.VRRP.Groups {
+		if g := &d.cfg.VRRP.Groups[i]; g.NoAccept && !g.Disable {
+			for _, a := range g.Installed() {
+				refused = append(refused, a.Prefix.Addr())
+			}
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	if d.accept, err = loader.OpenAccept(refused); err == nil {
+		d.undoing(d.accept.Close)
+	}
+	return err
+}
+
+// notAccepted counts what was dropped at a group's addresses.
+func (d *daemon) notAccepted(g *config.Group) (n uint64) {
+	if d.accept == nil || !g.NoAccept {
+		return 0
+	}
+	for _, a := range g.Installed() {
+		n += d.accept.Dropped(a.Prefix.Addr())
+	}
+	return n
+}
+
 // configuredWire is what the file says of a group's adverts.
 func configuredWire(g *config.Group) control.VRRPWire {
-	w := control.VRRPWire{PeerTTL: g.PeerTTL, PreemptDelayMS: ms(g.PreemptDelay), Description: g.Description}
+	w := control.VRRPWire{NoAccept: g.NoAccept, PeerTTL: g.PeerTTL, PreemptDelayMS: ms(g.PreemptDelay), Description: g.Description}
 	if g.HelloSource.IsValid() {
 		w.Source = g.HelloSource.String()
 	}

@@ -62,6 +62,7 @@ var mayKnow = map[string][]string{
 	"bench":        {}, // benchmarks only, all of it tests
 	"test/arrows":  {},
 	"test/e2e":     {}, // tests only
+	"test/interop": {},
 	"test/tree":    {},
 	"test/vm":      {},
 	"test/vm/init": {},

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"github.com/vishvananda/netlink"
 
 	"github.com/tandem-ha/tandem/internal/config"
@@ -128,6 +130,11 @@ func (a *asker) group(m *machine, g *config.Group) {
 			a.warn(fmt.Sprintf("%s: %q has no IPv4 address of its own, which adverts are sent from: the group waits until it has one", at("interface"), g.Interface))
 		}
 		a.peers(m, g, at("peer-address"))
+	}
+	if g.NoAccept {
+		if err := features.HaveProgramType(ebpf.Netfilter); err != nil {
+			a.fail(fmt.Sprintf("%s: false needs netfilter programs, which this kernel has not (%v): boot Linux 6.4 or newer, or take the line out", at("accept-mode"), plain(err)))
+		}
 	}
 	for i, v := range g.Installed() {
 		ip, key := v.Prefix.Addr(), "address"
