@@ -58,12 +58,12 @@ func (l *loop) promote(i int, a vrrp.Action) {
 	}
 	g := &l.sets[i].gate
 	g.promote(l.now)
-	l.sets[i].raised = false
 	l.tell(message{Type: msgPromoting, Set: uint16(i), Term: g.term, Cause: uint8(a.Cause), Value: a.Silence, At: l.now})
 }
 
 func (l *loop) demote(i int, m message) {
 	g := &l.sets[i].gate
+	l.sets[i].raised = false // the next role's first advert goes out before it is told
 	l.sets[i].given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
 	if g.present {
 		l.order(order{kind: orderHush, set: uint16(i)})

@@ -150,6 +150,16 @@ func TestVirtualMAC(t *testing.T) {
 	if got := first.from(lanMAC); len(got) > 0 {
 		t.Errorf("the former Active sent from the virtual MAC: %v", got)
 	}
+	// Active once more, and the fence does not stand yet: its adverts do not call
+	// frames to a device that is down.
+	a.silent.Store(true)
+	b.HandOver("MAIN")
+	a.TakeOver("MAIN")
+	await[Promoting](a, "Promoting", nil)
+	time.Sleep(100 * ms)
+	if got := first.from(lanMAC); len(got) > 0 {
+		t.Errorf("sent from the virtual MAC before its device is up: %v", got)
+	}
 	a.stop()
 	b.stop()
 	for r := 1; r <= 2; r++ {

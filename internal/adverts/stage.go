@@ -184,8 +184,7 @@ func (st *stage) run() {
 		st.makeMACs(st.clock.now())
 		st.work(st.clock.now())
 	}
-	_, err := vip.RemoveMACs()
-	complain(err)
+	st.leave()
 	for _, undo := range st.restore {
 		undo()
 	}

@@ -91,6 +91,18 @@ func (st *stage) raise(ss *stageSet) {
 	}
 }
 
+// leave removes every device, and waits for those that linger.
+func (st *stage) leave() {
+	for i := range st.sets {
+		if ss := &st.sets[i]; ss.out != 0 {
+			time.Sleep(time.Duration(ss.out - st.clock.now()))
+			st.takeOut(ss)
+		}
+	}
+	_, err := vip.RemoveMACs()
+	complain(err)
+}
+
 // watchMAC holds what the kernel says of a device against what it ought to be.
 func (st *stage) watchMAC(l vip.Link) {
 	for i := range st.sets {

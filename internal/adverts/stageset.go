@@ -30,7 +30,6 @@ type stageSet struct {
 	repair   int64 // someone removed an address: put it back then, 0 no
 	repaired int64
 	out      int64 // a lingering set: its addresses go then, 0 no
-	outTerm  uint32
 }
 
 // virtual is one configured address.
@@ -87,7 +86,7 @@ func (st *stage) install(o order) {
 	ss := &st.sets[o.set]
 	now := st.clock.now()
 	if ss.out != 0 {
-		st.takeOut(o.set)
+		st.takeOut(ss)
 	}
 	if !ss.in {
 		st.plan(ss)
@@ -146,24 +145,24 @@ func (st *stage) put(set uint16) {
 	}
 }
 
-// remove takes a set's addresses out; where a virtual MAC was handed over,
-// after linger.
+// remove takes a set's addresses out. Where a virtual MAC was handed over they
+// linger, on a mute device: to everybody else they are out.
 func (st *stage) remove(o order) {
 	ss := &st.sets[o.set]
 	lingers := o.linger && ss.in && len(ss.macs) > 0
-	ss.in, ss.repair, ss.outTerm = false, 0, o.term
+	ss.in, ss.repair = false, 0
 	st.hush(ss)
-	if !lingers {
-		st.takeOut(o.set)
-		return
+	if lingers {
+		ss.out = st.clock.now() + linger
+	} else {
+		st.takeOut(ss)
 	}
-	ss.out = st.clock.now() + linger
+	st.report(report{kind: reportRemoved, set: o.set, term: o.term})
 }
 
 // takeOut: virtual MACs first, which is one request for all that is on them;
 // from then on nothing is answered or sent by them.
-func (st *stage) takeOut(set uint16) {
-	ss := &st.sets[set]
+func (st *stage) takeOut(ss *stageSet) {
 	ss.out = 0
 	for _, m := range ss.macs {
 		if m.index != 0 {
@@ -180,7 +179,6 @@ func (st *stage) takeOut(set uint16) {
 		}
 	}
 	st.look() // what the kernel reports of this is our own doing, not to be mended if the set comes back at once
-	st.report(report{kind: reportRemoved, set: set, term: ss.outTerm})
 }
 
 func complain(err error) {
@@ -220,7 +218,7 @@ func (st *stage) work(now int64) {
 	for i := range st.sets {
 		ss := &st.sets[i]
 		if ss.out != 0 && now >= ss.out {
-			st.takeOut(uint16(i))
+			st.takeOut(ss)
 		}
 		if !ss.in {
 			continue

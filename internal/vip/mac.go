@@ -177,8 +177,14 @@ func mute(index int) error {
 	return nil
 }
 
-// Mute lets nothing leave by the device any more; it goes on receiving.
-func (m *MAC) Mute(index int32) error { return m.named("mute", mute(int(index))) }
+// Mute lets nothing leave by the device any more; it goes on receiving. One
+// that is gone is mute.
+func (m *MAC) Mute(index int32) error {
+	if err := mute(int(index)); !errors.Is(err, unix.ENODEV) {
+		return m.named("mute", err)
+	}
+	return nil
+}
 
 // Up lets the device speak and listen: the group is Active.
 func (m *MAC) Up(index int32) error {
