@@ -34,6 +34,7 @@ type replica struct {
 	sends   map[*syncproto.Peer]bool // who says that it is Active and that its adverts leave; under the lock
 	drained bool                     // as last told; under the lock
 	active  bool                     // under the lock
+	whole   int64                    // since when all of the views is own, in a term as Active; 0: not yet; under the lock
 	local   map[netip.Addr]bool      // own non-virtual addresses; under the lock
 
 	out   [2]taken // what the committer has, in the order in which it took them; under the lock
@@ -55,7 +56,7 @@ func (r *replica) SetActive(on bool) {
 		r.forget()
 	}
 	r.locked(func(int64) {
-		r.active = on
+		r.active, r.whole = on, 0
 		r.node.SetActive(on)
 	})
 }
@@ -88,6 +89,7 @@ func (r *replica) Stale() bool {
 func (r *replica) Reclaim(id takeover.PeerID) {
 	r.locked(func(now int64) {
 		if peers := r.node.Peers(); int(id) < len(peers) {
+			r.whole = 0
 			r.node.Reclaim(peers[id], now)
 		}
 	})
@@ -150,7 +152,9 @@ func (r *replica) Adopt() (more bool) {
 	r.node.Lock()
 	now := r.now()
 	before, _ := r.node.Backlog(now)
-	more = r.node.Adopt(adoptSlice, now)
+	if more = r.node.Adopt(adoptSlice, now); !more && r.whole == 0 {
+		r.whole = now
+	}
 	after, _ := r.node.Backlog(now)
 	r.node.Unlock()
 	if after != before {
@@ -212,9 +216,16 @@ func (r *replica) late() bool {
 // under load there is always some change on its way.
 const closeEnough = 20 * time.Millisecond
 
+// drainedNow: an Active that has not made all of a view its own has not told it
+// yet, however little is on its way; nor is what it told last acknowledged before
+// everything older is.
 func (r *replica) drainedNow() bool {
-	flows, oldest := r.node.Backlog(r.now())
-	return flows == 0 || r.active && oldest < closeEnough
+	now := r.now()
+	flows, oldest := r.node.Backlog(now)
+	if !r.active {
+		return flows == 0
+	}
+	return r.whole != 0 && (flows == 0 || oldest < min(closeEnough, time.Duration(now-r.whole)))
 }
 
 func (r *replica) translate(out []takeover.Event, ev syncproto.Event) []takeover.Event {

@@ -101,7 +101,7 @@ type Timing struct {
 	Taken      time.Duration // how long the giver keeps its addresses after Go (300 ms)
 	Retry      time.Duration // pause after a hand-over that failed (1 s)
 	Commit     time.Duration // how long a giver waits for a taker that still commits (30 s)
-	Drain      time.Duration // how long a clean stop waits until a taker has every flow (8 s)
+	Drain      time.Duration // how long a clean stop waits until a taker has every flow (1 min)
 
 	// Alone is after how long a due preemption no longer waits for a tandem
 	// peer when none is configured and none was ever heard: the Active may be
@@ -123,5 +123,5 @@ func (t *Timing) setDefaults() {
 	def(&t.Taken, 300*time.Millisecond)
 	def(&t.Retry, time.Second)
 	def(&t.Commit, 30*time.Second)
-	def(&t.Drain, 8*time.Second)
+	def(&t.Drain, time.Minute)
 }
