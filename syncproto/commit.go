@@ -273,7 +273,7 @@ func (v *View) afterDone(t *table, i uint32) {
 // Uncommitted is the number of operations that Pending would give in time; what
 // Forget has still to look at counts as such.
 func (v *View) Uncommitted() int {
-	return v.want[kind4].n + v.want[kind6].n + v.ends[kind4].n + v.ends[kind6].n + v.forgetting.left(v)
+	return v.want[kind4].n + v.want[kind6].n + v.ends[kind4].n + v.ends[kind6].n + v.forgetting.left()
 }
 
 // Lost says that the kernel table lost an entry that the view may hold: it is

@@ -15,12 +15,19 @@ type forgetting struct {
 	running bool
 	kind    kind
 	pos     uint32
+	size    [kinds]uint32 // of the tables then: what came later is as it is said
 }
 
 // Forget makes all uncommitted again, as replacements: after a yield (stale
 // windows), or when somebody flushed the kernel table. Pending does it, slice by
 // slice, ahead of what it gives.
-func (v *View) Forget() { v.forgetting, v.forgotten = forgetting{running: true}, true }
+func (v *View) Forget() {
+	v.forgetting, v.forgotten = forgetting{}, true
+	for k := range v.tabs {
+		v.forgetting.size[k] = v.tabs[k].size
+		v.forgetting.running = v.forgetting.running || v.tabs[k].size > 0
+	}
+}
 
 // Stale says whether the kernel table has an entry of which Forget said that its
 // windows are stale, and which was not written since.
@@ -41,12 +48,12 @@ func (v *View) Stale() bool {
 }
 
 // left is how many entries are still to be looked at.
-func (f *forgetting) left(v *View) (n int) {
+func (f *forgetting) left() (n int) {
 	if !f.running {
 		return 0
 	}
 	for k := f.kind; k < kinds; k++ {
-		n += int(v.tabs[k].n)
+		n += int(f.size[k])
 	}
 	return max(1, n-int(f.pos))
 }
@@ -55,10 +62,10 @@ func (f *forgetting) left(v *View) (n int) {
 func (v *View) forgetSlice() {
 	for f := &v.forgetting; f.running; {
 		t := &v.tabs[f.kind]
-		for end := min(t.size, f.pos+forgetPace); f.pos < end; f.pos++ {
+		for end := min(f.size[f.kind], f.pos+forgetPace); f.pos < end; f.pos++ {
 			v.forgetEntry(t, f.pos)
 		}
-		if f.pos >= t.size {
+		if f.pos >= f.size[f.kind] {
 			f.kind, f.pos = f.kind+1, 0
 		}
 		if f.kind == kinds {
@@ -79,7 +86,7 @@ func (v *View) finishForget() {
 
 // catchUp forgets an entry that is about to change before its turn.
 func (v *View) catchUp(t *table, i uint32) {
-	if f := &v.forgetting; f.running && (t.kind > f.kind || t.kind == f.kind && i >= f.pos) {
+	if f := &v.forgetting; f.running && i < f.size[t.kind] && (t.kind > f.kind || t.kind == f.kind && i >= f.pos) {
 		v.forgetEntry(t, i)
 	}
 }
