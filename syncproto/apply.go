@@ -152,6 +152,10 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe b
 	if rec.owner {
 		stale = v.inherit(t, i, &rec.flow, stale)
 	}
+	if fresh && !v.n.active && !b.has(viewBusy) && v.n.own.left(&rec.flow) {
+		b.set(viewKernel)
+		stale = true
+	}
 	v.settle(t, i, &rec.flow, stale, ripe)
 }
 

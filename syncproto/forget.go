@@ -29,9 +29,22 @@ func (v *View) Forget() {
 	}
 }
 
-// Stale says whether the kernel table has an entry of which Forget said that its
-// windows are stale, and which was not written since.
-func (v *View) Stale() bool {
+// Stale says whether the kernel table has entries of a term that ended here,
+// whose windows are stale: some that were not written since, or, until the new
+// Active has told all that it took over, any.
+func (n *Node) Stale() bool {
+	if n.own.drop.released && n.own.tabs[kind4].n+n.own.tabs[kind6].n > 0 {
+		return true
+	}
+	for _, p := range n.peers {
+		if p.view.stale() {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *View) stale() bool {
 	if v.forgetting.running || !v.forgotten {
 		return v.forgotten
 	}

@@ -277,6 +277,18 @@ func (o *own) covers(k *conntrack.Key) bool {
 	return ok && t.at(i).has(ownOwner) && t.at(i).has(ownTold)
 }
 
+// left says whether f is a flow of a term of ours that ended: the kernel table
+// has its entry, with windows of that term.
+func (o *own) left(f *conntrack.Flow) bool {
+	t := &o.tabs[kindOf(f.Family)]
+	if !o.drop.released || t.n == 0 {
+		return false
+	}
+	k := f.Key()
+	i, ok := t.findOrig(&k)
+	return ok && !t.at(i).has(ownOwner|ownGhost)
+}
+
 // Died says that the kernel table lost d.Flow. Only the owner's word counts;
 // an uncertain death waits for Config.HoldDeath.
 func (n *Node) Died(d *conntrack.Death, now int64) {

@@ -5,7 +5,6 @@ package node
 import (
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -82,7 +81,7 @@ func (r *replica) Forget() {
 func (r *replica) Stale() bool {
 	r.node.Lock()
 	defer r.node.Unlock()
-	return slices.ContainsFunc(r.node.Peers(), func(p *syncproto.Peer) bool { return p.View().Stale() })
+	return r.node.Stale()
 }
 
 // Reclaim is takeover.Replica too.

@@ -137,9 +137,9 @@ func (c *Committer) SetActive(on bool) {
 	}
 }
 
-// Resume says that this node has forwarded before the term that begins: what
-// is in its kernel table is newer than any copy of a peer. Only what is missing
-// there is created, until the role is left.
+// Resume says that what is in the kernel table is in use, and newer than any copy
+// of a peer: this node forwarded before the term that begins, or its fence is
+// down. Only what is missing there is created, until the role is left.
 func (c *Committer) Resume() { c.resumed.Store(true) }
 
 // Adopt asks for the views' flows to become own flows, in slices.
@@ -256,12 +256,12 @@ func (c *Committer) write(l *lot) {
 		l.err = fmt.Errorf("commit %d flows: %w", len(l.ops), err)
 		return
 	}
-	if !c.active.Load() || l.rush {
+	if !resumed && (!c.active.Load() || l.rush) {
 		if l.err = c.displace(l.ops); l.err != nil {
 			return
 		}
 	}
-	c.count(l.ops)
+	c.count(l.ops, resumed)
 	if resumed {
 		settleExisting(l.ops)
 	}
@@ -336,9 +336,10 @@ func (c *Committer) makeRoom(ops []conntrack.Op) error {
 	return nil
 }
 
-func (c *Committer) count(ops []conntrack.Op) {
+func (c *Committer) count(ops []conntrack.Op, resumed bool) {
 	for i := range ops {
 		switch op := &ops[i]; {
+		case errors.Is(op.Err, unix.EEXIST) && resumed: // as it should be
 		case errors.Is(op.Err, unix.EEXIST):
 			c.clashes.Add(1)
 		case op.Err != nil:

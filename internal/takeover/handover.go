@@ -120,7 +120,7 @@ func (m *Machine) take(now int64) {
 			m.phase(PhaseCommitted, now)
 		}
 	case PhaseCommitted:
-		if m.says(PhaseGo) && h.rushing {
+		if (m.says(PhaseGo) || m.says(PhaseDone)) && h.rushing { // done: its election did not wait for us
 			h.rushing = false
 			m.do(Action{Kind: ActTakeOver})
 		}

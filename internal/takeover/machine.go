@@ -260,7 +260,8 @@ func (m *Machine) settleFence(now int64) {
 	if m.fenced() && now >= m.fenceUntil {
 		m.fenceUntil = 0
 		m.do(Action{Kind: ActFenceDown})
-		m.note("fence limit reached: the rest is committed without it")
+		m.do(Action{Kind: ActResume}) // a packet would slip in between an entry's deletion and its creation
+		m.note("fence limit reached: what the kernel table lacks of the rest is created without it")
 	}
 	if m.stage != stageCommitting || m.fenced() && (!m.committed || m.hand.moreToCome(now)) {
 		return
@@ -326,6 +327,9 @@ func (m *Machine) release() {
 func (m *Machine) addressesOut() {
 	if m.Active() {
 		return
+	}
+	if m.stage == stageYielding && !m.released { // the election did not wait for the taker's word
+		m.release()
 	}
 	m.stage = stageBackup
 	m.do(Action{Kind: ActForget})

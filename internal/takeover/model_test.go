@@ -17,6 +17,7 @@ type modelNode struct {
 	addresses bool
 	fence     bool
 	said      State
+	active    bool // as the replica was told
 	stopped   bool
 	fault     bool // its election is in Initialize
 	outcomes  []Action
@@ -37,6 +38,7 @@ type model struct {
 	node  [2]*modelNode
 	queue []pending
 	gap   int64 // how long nobody held the addresses
+	hasty bool  // elections do not wait for the takers' word, as when words are slow
 }
 
 func (w *model) after(d time.Duration, to int, ev Event) {
@@ -67,6 +69,12 @@ func (w *model) carryOut(i int, a Action) {
 		n.fence = true
 	case ActFenceDown:
 		n.fence = false
+	case ActSetActive:
+		n.active = a.On
+	case ActForget:
+		if n.active {
+			w.t.Fatalf("node %d: it writes anew what it owns", i)
+		}
 	case ActFenced:
 		if !n.fence {
 			w.t.Fatalf("node %d: addresses allowed without the fence", i)
@@ -81,7 +89,11 @@ func (w *model) carryOut(i int, a Action) {
 	case ActTakeOver:
 		w.after(w.delay("election"), i, Event{Kind: EvPromoting, Cause: "handed-over"})
 	case ActHandOver:
-		w.after(w.delay("election"), i, Event{Kind: EvDemoting, Cause: "handed-over"})
+		left := w.delay("election")
+		w.after(left, i, Event{Kind: EvDemoting, Cause: "handed-over"})
+		if w.hasty {
+			w.after(left+w.delay("release timeout"), i, Event{Kind: EvAddressesOut})
+		}
 		w.after(361*time.Millisecond, i, Event{Kind: EvPromoting, Cause: "timeout"}) // if nobody came
 	case ActStopElection:
 		n.stopped = true
@@ -180,7 +192,7 @@ var modelNames = [2]string{"r1", "r2"}
 
 // newModel is a pair at rest: node 0 is Active, both views are complete.
 func newModel(t *rapid.T) *model {
-	w := &model{t: t, now: int64(time.Hour)}
+	w := &model{t: t, now: int64(time.Hour), hasty: rapid.Bool().Draw(t, "hasty")}
 	for i := range w.node {
 		n := uint32(i+1) * 1000
 		w.node[i] = &modelNode{m: NewMachine(Timing{}, func() uint32 { n++; return n })}
@@ -238,7 +250,10 @@ func (w *model) settled(to int) {
 	if a.m.hand.phase != PhaseNone || b.m.hand.phase != PhaseNone {
 		w.t.Fatalf("hand-over still at %v, %v", a.m.hand.phase, b.m.hand.phase)
 	}
-	if w.gap != 0 {
+	if a.active || !b.active {
+		w.t.Fatalf("at rest the replicas are active: %v at node %d, %v at node %d", a.active, 1-to, b.active, to)
+	}
+	if w.gap != 0 && !w.hasty {
 		w.t.Fatalf("nobody held the addresses for %v", time.Duration(w.gap))
 	}
 }

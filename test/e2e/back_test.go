@@ -125,6 +125,46 @@ func TestStaleWindowsAtATakeover(t *testing.T) {
 	}
 }
 
+// The same where the one that was given the role had just been started: what the
+// other one holds of it is of its former life, or told this moment.
+func TestStaleWindowsAfterAReturn(t *testing.T) {
+	const flows = 60_000
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `fence-limit = "100ms"`)})}
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	s.watch()
+	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
+	s.connect(fast) // the last to be told
+	if err := s.AwaitCopied(t.Context(), r1, flows, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the last of the fast ones have been answered, and copied
+	at, err := r1.PowerOff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mark(at)
+	s.become(r2, control.RoleActive, 5*time.Second)
+	if err := r1.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	start(t, s.Pair, r1)
+	s.become(r1, control.RoleActive, 30*time.Second)
+	time.Sleep(100 * time.Millisecond) // a window of the fast ones, no more
+	before := s.status(r2).Sync.Peers[0].Uncommitted
+	if at, err = r1.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	s.mark(at)
+	s.become(r2, control.RoleActive, 5*time.Second)
+	if before < flows/2 {
+		t.Fatalf("no more than %d entries were to be written at the cut: not the case that was to be tried", before)
+	}
+	if got := liberal(t, r2); got != "1" {
+		t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
+	}
+	s.judge("power cut right after a return")
+}
+
 func liberal(t *testing.T, r *netlab.Router) string {
 	t.Helper()
 	out, err := r.NS.Output(t.Context(), "sysctl", "-n", "net.netfilter.nf_conntrack_tcp_be_liberal")
