@@ -415,59 +415,6 @@ func stateTable(t *testing.T, router func(uint8, ...func(*Config)) Config, lowAd
 	})
 }
 
-func TestOversleep(t *testing.T) {
-	I := 100 * ms
-	t.Run("Backup re-arms one interval, once", func(t *testing.T) {
-		s := backup(t, router(100))
-		at := start + down(100, I)
-		s.Tick(at+I, true)
-		want(t, s, Active, "send 100", "Backup->Active", "promote timeout") // one interval is still on time
-		s = backup(t, router(100))
-		s.Tick(at+I+1, true)
-		want(t, s, Backup)
-		wantDeadline(t, s, at+2*I+1)
-		s.Tick(at+9*I, true)
-		want(t, s, Active, "send 100", "Backup->Active", "promote timeout")
-	})
-	t.Run("Backup that drained stays", func(t *testing.T) {
-		s := backup(t, router(100))
-		now := start + 50*I
-		s.Wake(now)
-		s.hear(t, 0, 200, highAddr, I, now-I, now) // queued while we slept
-		s.Tick(now, true)
-		want(t, s, Backup)
-	})
-	t.Run("Active listens, then speaks", func(t *testing.T) {
-		s, now := active(t, router(100))
-		now += 3*I + 1
-		s.Wake(now)
-		s.Tick(now, true)
-		want(t, s, Active)
-		wantDeadline(t, s, now+down(100, I))
-		s.Tick(now+down(100, I), true)
-		want(t, s, Active, "send 100", "announce")
-	})
-	t.Run("Active on time does not listen", func(t *testing.T) {
-		s, now := active(t, router(100))
-		now += 3 * I
-		s.Wake(now)
-		s.Tick(now, true)
-		want(t, s, Active, "send 100")
-	})
-	t.Run("Active listens and hears a lower one", func(t *testing.T) {
-		s, now := active(t, router(100))
-		s.Wake(now + 9*I)
-		s.hear(t, 0, 1, lowAddr, I, now+8*I, now+9*I)
-		want(t, s, Backup, "Active->Backup", "demote overslept")
-	})
-	t.Run("what was queued before the sleep does not count", func(t *testing.T) {
-		s, now := active(t, router(100))
-		s.Wake(now + 9*I)
-		s.hear(t, 0, 1, lowAddr, I, now-ms, now+9*I)
-		want(t, s, Active)
-	})
-}
-
 func TestReceiveCounts(t *testing.T) {
 	s := backup(t, router(100))
 	s.hear(t, 0, 200, highAddr, 50*ms, start, start)

@@ -175,12 +175,30 @@ func (s *Set) AllowPreempt(allow bool) { s.allowed = allow }
 // Wake is called with the time of each awakening, before anything received
 // meanwhile is handed in. An Active that slept past its peers'
 // Active_Down_Interval listens before it speaks.
-func (s *Set) Wake(now int64) {
+func (s *Set) Wake(now int64) { s.wake(now, now) }
+
+// Resumed is Wake after a suspend of the machine that lasted asleep ns, which
+// now, the deadlines and the times of adverts do not count: CLOCK_MONOTONIC stood
+// still. A Backup, which missed what was sent meanwhile, gives the Active one
+// interval at least.
+func (s *Set) Resumed(asleep, now int64) {
+	if s.state == Backup {
+		for i := range s.members {
+			if in := &s.members[i]; in.down != 0 {
+				in.down = max(in.down, now+in.activeInterval)
+			}
+		}
+	}
+	s.wake(now+asleep, now)
+}
+
+// wake: awake is now, or what it would be had the clock not stood still.
+func (s *Set) wake(awake, now int64) {
 	if s.state != Active || s.listen != 0 {
 		return
 	}
 	for i := range s.members {
-		if s.members[i].overslept(now) {
+		if s.members[i].overslept(awake) {
 			s.startListening(now)
 			return
 		}

@@ -16,6 +16,13 @@ func (s *Set) SetPriority(i int, priority uint8) {
 	in.cfg.Priority = priority
 }
 
+// Reconfigure gives member i the preemption and the addresses of another
+// configuration, from its next advert on; all else of it stays.
+func (s *Set) Reconfigure(i int, c Config) {
+	cfg := &s.members[i].cfg
+	cfg.Preempt, cfg.PreemptDelay, cfg.Addresses = c.Preempt, c.PreemptDelay, c.Addresses
+}
+
 // SetUnwell tells whether what member i tracks beside its interface has
 // failed. It is a fault of all, as SetFault; but the member can still speak, so
 // an Active releases the role there too.

@@ -2,7 +2,10 @@
 
 package vrrp
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 func TestSetPriority(t *testing.T) {
 	I := 100 * ms
@@ -85,6 +88,37 @@ func TestSetAside(t *testing.T) {
 	s.SetAside(false, now+ms)
 	s.Tick(s.NextDeadline(), true)
 	want(t, s, Active, "send 100", "send 100 on 1", "Backup->Active", "promote timeout")
+}
+
+// Another configuration in the midst of a role: no state changes, no advert is
+// early or late, and the next one has the new addresses.
+func TestReconfigure(t *testing.T) {
+	I := 100 * ms
+	c := router(100)
+	c.Interval, c.Preempt = I, false
+	s := NewSet([]Config{c}, false)
+	s.Start(start)
+	s.hear(t, 0, 50, lowAddr, I, start+ms, start+ms)
+	s.Actions()
+	due := s.NextDeadline()
+	c.Preempt, c.Addresses, c.Priority = true, []byte{10, 0, 0, 7}, 7
+	s.Reconfigure(0, c)
+	want(t, s, Backup)
+	if s.NextDeadline() != due {
+		t.Errorf("the deadline moved by %d ns", s.NextDeadline()-due)
+	}
+	s.hear(t, 0, 50, lowAddr, I, start+2*ms, start+2*ms) // is not followed any more
+	want(t, s, Backup, "would-preempt true")
+	if s.NextDeadline() != due {
+		t.Errorf("a lower Active is followed: the deadline moved by %d ns", s.NextDeadline()-due)
+	}
+	s.Tick(due, true)
+	want(t, s, Active, "send 100", "would-preempt false", "Backup->Active", "promote timeout")
+	var a Advert
+	s.Advert(0, 100, &a)
+	if !bytes.Equal(a.Addresses, c.Addresses) {
+		t.Errorf("the advert lists %v", a.Addresses)
+	}
 }
 
 // An owner that is aside waits, and takes its addresses back afterwards.
