@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -28,8 +29,9 @@ var acceptPriorities = func() (p []int32) {
 // itself pass; what a translation sends elsewhere never comes to INPUT. On a
 // Backup the addresses are not on the machine, so it has nothing to do.
 type Accept struct {
-	coll  *ebpf.Collection
-	links []link.Link
+	coll    *ebpf.Collection
+	links   []link.Link
+	refused []netip.Addr
 }
 
 // OpenAccept attaches in the network namespace of the calling thread.
@@ -52,11 +54,8 @@ func OpenAccept(refused []netip.Addr) (*Accept, error) {
 }
 
 func (a *Accept) open(refused []netip.Addr) error {
-	for _, ip := range refused {
-		key := ownKey(ip)
-		if err := a.coll.Maps["tandem_refused"].Put(&key, uint64(0)); err != nil {
-			return fmt.Errorf("let %s accept nothing: %w", ip, err)
-		}
+	if err := a.Refuse(refused); err != nil {
+		return err
 	}
 	for name, family := range map[string]link.NetfilterProtocolFamily{
 		"tandem_accept4": link.NetfilterProtoIPv4, "tandem_accept6": link.NetfilterProtoIPv6,
@@ -67,6 +66,28 @@ func (a *Accept) open(refused []netip.Addr) error {
 		}
 		a.links = append(a.links, l)
 	}
+	return nil
+}
+
+// Refuse makes these the addresses that accept nothing, in place of those
+// before; one that stays keeps its count.
+func (a *Accept) Refuse(refused []netip.Addr) error {
+	m := a.coll.Maps["tandem_refused"]
+	for _, ip := range refused {
+		key := ownKey(ip)
+		if err := m.Update(&key, uint64(0), ebpf.UpdateNoExist); err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return fmt.Errorf("let %s accept nothing: %w", ip, err)
+		}
+	}
+	for _, ip := range a.refused {
+		key := ownKey(ip)
+		if !slices.Contains(refused, ip) {
+			if err := m.Delete(&key); err != nil {
+				return fmt.Errorf("let %s accept again: %w", ip, err)
+			}
+		}
+	}
+	a.refused = slices.Clone(refused)
 	return nil
 }
 

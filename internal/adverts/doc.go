@@ -26,5 +26,5 @@
 //	codec.go shm.go                 what crosses the border
 //	gate.go                         the handshake's machine, pure
 //	main.go newloop.go loop.go perform.go receive.go ring.go send.go   the child's first thread
-//	stage.go stageset.go stagemac.go stagesay.go   its second thread
+//	stage.go stageset.go stagegroup.go stagemac.go stagesay.go   its second thread
 package adverts

@@ -69,13 +69,14 @@ type loop struct {
 	orphan   bool  // the daemon is gone
 	stopFlag atomic.Bool
 	limits   string
+	sleeps   sleeps
 
 	devices []*vip.MAC // by group; nil: no virtual MAC
 	noMAC   []bool     // by group: its device is not there
 	frame   []byte
 
 	now    int64 // of this turn
-	inbox  [messageSize]byte
+	inbox  []byte
 	out    []byte
 	packet []byte
 	advert vrrp.Advert
@@ -139,7 +140,7 @@ func (l *loop) run(limits string) error {
 		}
 		l.now = l.clock.now()
 		l.stage.alive.Store(l.now)
-		l.each(func(s *set) { s.Wake(l.now) })
+		l.wakeUp()
 		l.readRing() // before the sockets' copies of the same adverts
 		for i := range n {
 			l.serve(&l.events[i])
@@ -149,6 +150,15 @@ func (l *loop) run(limits string) error {
 		}
 		l.publish()
 	}
+}
+
+// wakeUp tells every set how long the last sleep was.
+func (l *loop) wakeUp() {
+	if d := l.sleeps.slept(l.now, kernelClock(unix.CLOCK_BOOTTIME)); d > 0 {
+		l.each(func(s *set) { s.Resumed(d, l.now); s.dirty = true })
+		return
+	}
+	l.each(func(s *set) { s.Wake(l.now) })
 }
 
 // each calls fn for every set and carries out what it asked for.

@@ -22,13 +22,13 @@ type names struct {
 	sets       []string       // index: message.Set
 	index      map[string]uint16
 	interfaces []string // one for each family, in the order of first use by a group
-	tracking
+	*tracking
 }
 
 // nameSets forms the sets: one per sync group with its members, one per group
 // that is in none.
 func nameSets(groups []config.Group, syncs []config.SyncGroup) (*names, error) {
-	n := &names{index: map[string]uint16{}}
+	n := &names{index: map[string]uint16{}, tracking: &tracking{faults: map[uint16]string{}}}
 	syncOf := map[string]string{}
 	for _, s := range syncs {
 		for _, m := range s.Member {
@@ -65,6 +65,20 @@ func nameSets(groups []config.Group, syncs []config.SyncGroup) (*names, error) {
 		return nil, fmt.Errorf("no enabled group")
 	}
 	return n, nil
+}
+
+// with is n with other configurations of the same groups.
+func (n *names) with(groups []config.Group) *names {
+	next := *n
+	next.groups = slices.Clone(n.groups)
+	for i := range next.groups {
+		for _, g := range groups {
+			if g.Name == next.groups[i].Name {
+				next.groups[i] = g
+			}
+		}
+	}
+	return &next
 }
 
 // wireGroup is g as the child needs it.

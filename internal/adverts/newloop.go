@@ -14,7 +14,7 @@ import (
 
 // newLoop builds the election thread's state from what the daemon told.
 func newLoop(sock int, s *setup) (*loop, error) {
-	l := &loop{clock: newClock(), setup: s, sock: sock, out: make([]byte, 0, maxMessage), packet: make([]byte, 0, recvSize)}
+	l := &loop{clock: newClock(), setup: s, sock: sock, inbox: make([]byte, maxMessage), out: make([]byte, 0, maxMessage), packet: make([]byte, 0, recvSize)}
 	l.recv = newReceiver(&l.clock)
 	l.onPacket = l.takePacket
 	l.addPorts()

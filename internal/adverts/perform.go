@@ -206,7 +206,7 @@ func (l *loop) order(o order) { l.stage.order(o) }
 // readSocket reads the daemon's messages; its end is ours.
 func (l *loop) readSocket() {
 	for {
-		n, err := unix.Read(l.sock, l.inbox[:])
+		n, err := unix.Read(l.sock, l.inbox)
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -243,12 +243,32 @@ func (l *loop) obey(m *message) {
 		}
 	case msgTrack:
 		l.track(m)
+	case msgGroup:
+		l.reconfigure(m)
 	case msgAside:
 		l.each(func(s *set) { s.SetAside(m.Flags&flagOn != 0, l.now); s.dirty = true })
 	case msgStop:
 		l.stop()
 	}
 	l.perform(i)
+}
+
+// reconfigure takes over what may change of a group while it runs. Its priority
+// is the daemon's to say: msgTrack.
+func (l *loop) reconfigure(m *message) {
+	var to group
+	i := int(m.Group)
+	if i >= len(l.setup.groups) || to.parse(m.Tail) != nil {
+		return
+	}
+	g := &l.setup.groups[i]
+	g.Preempt, g.PreemptDelay, g.Addresses = to.Preempt, to.PreemptDelay, to.Addresses
+	g.Place.Excluded, g.Place.Timing = to.Place.Excluded, to.Place.Timing
+	set := l.setup.setOf[i]
+	s := &l.sets[set]
+	s.Reconfigure(s.member(i), machineConfig(g))
+	to = *g // the stage's own
+	l.order(order{kind: orderGroup, set: set, group: m.Group, to: &to})
 }
 
 // announce orders the addresses to be announced again, if they are in.

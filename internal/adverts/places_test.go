@@ -309,14 +309,14 @@ func TestSleeps(t *testing.T) {
 	var s sleeps
 	for i, c := range []struct {
 		monotonic, boot int64
-		want            bool
+		want            int64
 	}{
-		{1000, 5_000_000_000, false}, // whatever was before the start
-		{2000, 5_000_002_000, false},
-		{1_000_000_000, 6_049_000_000, false}, // read 49 ms apart
-		{2_000_000_000, 7_100_000_000, true},
-		{3_000_000_000, 8_100_000_000, false},
-		{4_000_000_000, 9_000_000_000, false},
+		{1000, 5_000_000_000, 0}, // whatever was before the start
+		{2000, 5_000_002_000, 0},
+		{1_000_000_000, 6_049_000_000, 0}, // read 49 ms apart
+		{2_000_000_000, 7_100_000_000, 51_000_000},
+		{3_000_000_000, 8_100_000_000, 0},
+		{4_000_000_000, 9_000_000_000, 0},
 	} {
 		if got := s.slept(c.monotonic, c.boot); got != c.want {
 			t.Errorf("%d: %v, want %v", i, got, c.want)

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +54,7 @@ type Process struct {
 	cmd    *exec.Cmd
 	sock   *os.File
 	shm    *shm
-	names  *names
+	names  atomic.Pointer[names]
 	events chan Event
 	done   chan struct{} // closed when the child was reaped and Exited delivered
 	log    *slog.Logger
@@ -83,11 +85,11 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		cmd:    command(cfg, theirs, shared.file),
 		sock:   ours,
 		shm:    shared,
-		names:  names,
 		events: make(chan Event, 256),
 		done:   make(chan struct{}),
 		log:    cfg.Log,
 	}
+	p.names.Store(names)
 	if p.log == nil {
 		p.log = slog.Default()
 	}
@@ -133,35 +135,60 @@ func socketPair() (ours, theirs *os.File, err error) {
 
 // configure sends hello, every group, go.
 func (p *Process) configure(cfg Config) error {
+	names := p.names.Load()
 	h := hello{
 		Protocol:       protocolNumber,
-		Sets:           uint16(len(p.names.sets)),
+		Sets:           uint16(len(names.sets)),
 		GateTimeout:    int64(orDefault(cfg.GateTimeout, DefaultGateTimeout)),
 		ReleaseTimeout: int64(orDefault(cfg.ReleaseTimeout, DefaultReleaseTimeout)),
 		StartupDelay:   int64(cfg.StartupDelay),
 		GatePreempt:    cfg.GatePreempt,
 		Ring:           cfg.Ring != nil,
 		SecondPath:     uint8(cfg.SecondPath),
-		Vouched:        p.names.index[cfg.Vouched],
+		Vouched:        names.index[cfg.Vouched],
 	}
 	if err := p.write(message{Type: msgHello, Tail: h.append(nil)}); err != nil {
 		return err
 	}
-	for i, g := range p.names.groups {
-		w := wireGroup(g)
-		m := message{Type: msgGroup, Group: uint16(i), Set: p.names.setOf[i], Tail: w.append(nil)}
-		if err := p.write(m); err != nil {
+	for i := range names.groups {
+		if err := p.write(names.message(i)); err != nil {
 			return err
 		}
 	}
-	for i, g := range p.names.groups {
+	for i, g := range names.groups {
 		if t, ok := cfg.Tracked[g.Name]; ok {
-			if err := p.write(p.names.track(uint16(i), t)); err != nil {
+			if err := p.write(names.track(uint16(i), t)); err != nil {
 				return err
 			}
 		}
 	}
 	return p.write(message{Type: msgGo})
+}
+
+// message tells the child of group i.
+func (n *names) message(i int) message {
+	w := wireGroup(n.groups[i])
+	return message{Type: msgGroup, Group: uint16(i), Set: n.setOf[i], Tail: w.append(nil)}
+}
+
+// Reconfigure gives groups, found by their names, other addresses, preemption
+// and announcements while they run. Nothing else of them may have changed. A group
+// that is as it was hears nothing; what stays of another's addresses stays in.
+func (p *Process) Reconfigure(groups []config.Group) error {
+	old := p.names.Load()
+	next := old.with(groups)
+	p.names.Store(next)
+	for i := range next.groups {
+		was, is := wireGroup(old.groups[i]), wireGroup(next.groups[i])
+		was.Priority = is.Priority // Track's
+		if reflect.DeepEqual(was, is) {
+			continue
+		}
+		if err := p.write(next.message(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -222,7 +249,7 @@ func (p *Process) Stop() {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 func (p *Process) answer(t messageType, set string, term uint32) {
-	i, ok := p.names.index[set]
+	i, ok := p.names.Load().index[set]
 	if !ok {
 		panic(fmt.Sprintf("adverts: no set %q", set))
 	}
@@ -259,7 +286,7 @@ func (p *Process) read() {
 			p.log.Error("read from adverts process", "error", err)
 			continue
 		}
-		if e := p.names.event(&m); e != nil {
+		if e := p.names.Load().event(&m); e != nil {
 			p.events <- e
 		}
 	}
@@ -268,7 +295,7 @@ func (p *Process) read() {
 	stopping := p.stopping
 	p.mu.Unlock()
 	p.sock.Close()
-	p.shm.retire(p.names)
+	p.shm.retire(p.names.Load())
 	switch {
 	case err != nil:
 		err = fmt.Errorf("adverts process: %w", err)
@@ -282,4 +309,4 @@ func (p *Process) read() {
 
 // Status reads the child's published state. After the child's end it is the
 // last one published.
-func (p *Process) Status() Status { return p.shm.status(p.names) }
+func (p *Process) Status() Status { return p.shm.status(p.names.Load()) }

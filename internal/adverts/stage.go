@@ -23,7 +23,9 @@ type order struct {
 	term uint32
 	fd   int
 
-	linger bool // orderRemove: the role was handed over
+	linger bool   // orderRemove: the role was handed over
+	group  uint16 // orderGroup
+	to     *group // orderGroup
 }
 
 type orderKind uint8
@@ -33,6 +35,7 @@ const (
 	orderRemove
 	orderAnnounce
 	orderHush
+	orderGroup
 	orderClose
 	orderEnd
 )
@@ -93,7 +96,8 @@ type stage struct {
 	local map[int32]vip.Local // for IPv6 groups
 
 	said   vip.Announcements
-	spoken []spoken // by index in said
+	spoken []spoken       // by index in said
+	wires  map[string]int // interfaces in said
 	sleeps sleeps
 
 	setup   *setup
@@ -119,7 +123,7 @@ func newStage(c *clock, wake int, s *setup, ports []port) (*stage, error) {
 		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
 		done:  make(chan struct{}),
 		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, own6: map[int32][]netip.Prefix{}, local: map[int32]vip.Local{},
-		restore: map[string]func(){},
+		restore: map[string]func(){}, wires: map[string]int{},
 	}
 	for _, p := range ports {
 		st.ports = append(st.ports, stagePort{name: p.name, v6: p.v6, rx: -1, reason: reasonStarting})
@@ -216,6 +220,8 @@ func (st *stage) obey() {
 				st.announce(&st.sets[o.set], st.clock.now())
 			case orderHush:
 				st.hush(&st.sets[o.set])
+			case orderGroup:
+				st.reconfigure(o)
 			case orderClose:
 				unix.Close(o.fd)
 			case orderEnd:

@@ -120,15 +120,18 @@ type sleeps struct {
 // longSleep is beyond what lies between two readings of clocks.
 const longSleep = int64(50_000_000)
 
-// slept says whether there was one since the last call.
-func (s *sleeps) slept(monotonic, boot int64) bool {
+// slept is how long one lasted that ended since the last call, 0: none did.
+func (s *sleeps) slept(monotonic, boot int64) int64 {
 	before, known := s.asleep, s.known
 	s.asleep, s.known = boot-monotonic, true
-	return known && s.asleep-before > longSleep
+	if d := s.asleep - before; known && d > longSleep {
+		return d
+	}
+	return 0
 }
 
 func (st *stage) lookForSleep(now int64) {
-	if !st.sleeps.slept(kernelClock(unix.CLOCK_MONOTONIC), kernelClock(unix.CLOCK_BOOTTIME)) {
+	if st.sleeps.slept(now, kernelClock(unix.CLOCK_BOOTTIME)) == 0 {
 		return
 	}
 	for i := range st.sets {

@@ -47,7 +47,6 @@ type virtual struct {
 // addSets makes the sets, and tells the announcements of every address.
 func (st *stage) addSets() {
 	st.sets = make([]stageSet, st.setup.Sets)
-	wires := map[string]int{}
 	for i := range st.setup.groups {
 		g, set := &st.setup.groups[i], st.setup.setOf[i]
 		ss := &st.sets[set]
@@ -55,23 +54,29 @@ func (st *stage) addSets() {
 		if mac != nil {
 			ss.macs = append(ss.macs, &stageMAC{MAC: mac, group: uint16(i)})
 		}
-		for j, a := range g.installed() {
-			v := virtual{group: uint16(i), index: uint16(j), prefix: a.Prefix, iface: a.Interface, wire: a.Interface, announced: len(st.spoken)}
-			if mac != nil && a.Interface == g.Interface {
-				v.iface = mac.Name()
-			}
-			if _, known := wires[v.wire]; !known {
-				wires[v.wire] = len(wires)
-			}
-			st.said.Add(wires[v.wire], g.Place.Timing)
-			st.spoken = append(st.spoken, spoken{set: set, at: len(ss.virtual)})
+		for _, v := range g.virtuals(uint16(i)) {
+			st.speaker(&v, set, g.Place.Timing)
 			ss.virtual = append(ss.virtual, v)
 		}
 	}
 	for i := range st.sets {
 		ss := &st.sets[i]
 		ss.addrs, ss.errs = make([]vip.Address, len(ss.virtual)), make([]unix.Errno, len(ss.virtual))
+		st.locate(ss)
 	}
+}
+
+// virtuals are the addresses of group i, which nothing speaks for yet.
+func (g *group) virtuals(i uint16) (out []virtual) {
+	mac := g.device()
+	for j, a := range g.installed() {
+		v := virtual{group: i, index: uint16(j), prefix: a.Prefix, iface: a.Interface, wire: a.Interface}
+		if mac != nil && a.Interface == g.Interface {
+			v.iface = mac.Name()
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 // next is when the set has work, 0 never.
@@ -102,24 +107,28 @@ func (st *stage) install(o order) {
 	st.report(report{kind: reportInstalled, set: o.set, term: o.term})
 }
 
-// plan decides where and in which form each address goes in. A subnet of an
-// address on a virtual MAC is its parent's.
 func (st *stage) plan(ss *stageSet) {
 	for i := range ss.virtual {
-		v := &ss.virtual[i]
-		own := st.own[st.links[v.wire].Index]
-		if v.prefix.Addr().Is6() {
-			own = st.own6[st.links[v.wire].Index]
-		}
-		ss.addrs[i] = vip.Address{Prefix: vip.Plan(v.prefix, own), IfIndex: st.links[v.iface].Index}
-		if p := ss.addrs[i].Prefix; p.Addr().Is4() && !p.IsSingleIP() && v.iface == v.wire && st.restore[v.iface] == nil {
-			restore, err := vip.KeepSecondaries(v.iface)
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "adverts:", err)
-			}
-			st.restore[v.iface] = restore
-		}
+		ss.addrs[i] = st.place(&ss.virtual[i])
 	}
+}
+
+// place decides where and in which form an address goes in. A subnet of an
+// address on a virtual MAC is its parent's.
+func (st *stage) place(v *virtual) vip.Address {
+	own := st.own[st.links[v.wire].Index]
+	if v.prefix.Addr().Is6() {
+		own = st.own6[st.links[v.wire].Index]
+	}
+	a := vip.Address{Prefix: vip.Plan(v.prefix, own), IfIndex: st.links[v.iface].Index}
+	if a.Prefix.Addr().Is4() && !a.Prefix.IsSingleIP() && v.iface == v.wire && st.restore[v.iface] == nil {
+		restore, err := vip.KeepSecondaries(v.iface)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "adverts:", err)
+		}
+		st.restore[v.iface] = restore
+	}
+	return a
 }
 
 // put writes a set's addresses, new or refreshed, and reports what changed.
@@ -169,16 +178,19 @@ func (st *stage) takeOut(ss *stageSet) {
 			complain(m.Down(m.index))
 		}
 	}
-	clear(ss.errs)
-	if err := st.conn.Remove(ss.addrs, ss.errs); err != nil {
-		fmt.Fprintln(os.Stderr, "adverts:", err)
-	}
-	for i, errno := range ss.errs {
+	st.delete(ss.addrs)
+	st.look() // what the kernel reports of this is our own doing, not to be mended if the set comes back at once
+}
+
+// delete takes addresses out.
+func (st *stage) delete(addrs []vip.Address) {
+	errs := make([]unix.Errno, len(addrs))
+	complain(st.conn.Remove(addrs, errs))
+	for i, errno := range errs {
 		if errno != 0 {
-			fmt.Fprintf(os.Stderr, "adverts: remove %s: %v\n", ss.addrs[i].Prefix, errno)
+			fmt.Fprintf(os.Stderr, "adverts: remove %s: %v\n", addrs[i].Prefix, errno)
 		}
 	}
-	st.look() // what the kernel reports of this is our own doing, not to be mended if the set comes back at once
 }
 
 func complain(err error) {

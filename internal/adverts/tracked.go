@@ -17,9 +17,10 @@ type Tracked struct {
 
 // Track says what the things that a group tracks mean for it now.
 func (p *Process) Track(group string, t Tracked) {
-	for i := range p.names.groups {
-		if p.names.groups[i].Name == group {
-			p.post(p.names.track(uint16(i), t))
+	n := p.names.Load()
+	for i := range n.groups {
+		if n.groups[i].Name == group {
+			p.post(n.track(uint16(i), t))
 		}
 	}
 }
@@ -40,9 +41,6 @@ type tracking struct {
 func (n *names) track(group uint16, t Tracked) message {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.faults == nil {
-		n.faults = map[uint16]string{}
-	}
 	if t.Fault != "" { // a reason outlives its fault: events come late
 		n.faults[group] = t.Fault
 	}

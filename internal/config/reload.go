@@ -52,17 +52,27 @@ func (c *Config) Changed(next *Config) (what []string, err error) {
 		note(t.name, !reflect.DeepEqual(t.a, t.b), false)
 	}
 	if len(stuck) > 0 {
-		return nil, fmt.Errorf("%s changed: while tandem runs only priority (but 255), description, track, health-check, transition-script, "+
-			"hooks.user and hooks.timeout can; nothing was taken over: restart tandem for it, which hands the role over first", strings.Join(stuck, ", "))
+		return nil, fmt.Errorf("%s changed: while tandem runs only address, excluded-address, garp, no-preempt, preempt-delay, priority (but 255), "+
+			"description, track, health-check, transition-script, hooks.user and hooks.timeout can; nothing was taken over: "+
+			"restart tandem for it, which hands the role over first", strings.Join(stuck, ", "))
 	}
 	return what, nil
 }
 
-// fixed is a group without what may change while it runs.
-func (g Group) fixed() Group {
-	g.Track, g.Check, g.Scripts, g.Description = Track{}, nil, Scripts{}, ""
-	if g.Priority != owner { // an owner behaves otherwise, too
-		g.Priority = 0
+// fixedGroup is a group without what may change while it runs.
+type fixedGroup struct {
+	Group
+	IPv6  bool // what it elects over
+	MAC6  bool // its virtual MAC carries IPv6 addresses
+	Owner bool // an owner behaves otherwise, too
+}
+
+func (g Group) fixed() fixedGroup {
+	f := fixedGroup{Group: g, IPv6: g.IPv6(), Owner: g.Priority == owner}
+	for _, a := range g.Installed() {
+		f.MAC6 = f.MAC6 || g.VirtualMAC && a.Prefix.Addr().Is6() && (a.Interface == "" || a.Interface == g.Interface)
 	}
-	return g
+	f.Track, f.Check, f.Scripts, f.Description, f.Priority = Track{}, nil, Scripts{}, "", 0
+	f.Addresses, f.Excluded, f.GARP, f.NoPreempt, f.PreemptDelay = nil, nil, GARP{}, false, 0
+	return f
 }

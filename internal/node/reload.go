@@ -17,9 +17,9 @@ import (
 )
 
 // Reload is control.Changes: the configuration is read again. What changed and
-// may change is taken over, group by group; the election is told of priorities
-// and faults, as ever, so that no advert is late for it. If anything changed
-// that may not, nothing is taken over.
+// may change is taken over, group by group; the election goes on meanwhile, so
+// that no advert is late for it. If anything changed that may not, nothing is
+// taken over.
 func (b *backend) Reload(context.Context, control.ReloadOrder) (control.Reloaded, error) {
 	t := b.d.tracking
 	t.reloading.Lock() // one after the other
@@ -36,12 +36,36 @@ func (b *backend) Reload(context.Context, control.ReloadOrder) (control.Reloaded
 	if len(what) == 0 {
 		return out, nil
 	}
-	t.reload(next)
+	if err := b.reconfigure(next); err != nil {
+		return out, err
+	}
 	out.Text = "taken over: " + strings.Join(what, ", ")
 	b.d.stream.Publish(event.Event{Kind: event.Daemon, Subject: event.Configuration, Text: out.Text})
 	b.d.log.Info("configuration", "file", next.Path, "changed", strings.Join(what, ", "))
 	kickHooks(b.d)
 	return out, nil
+}
+
+// reconfigure takes a configuration over. Who asks which addresses are virtual
+// knows the new ones before they go in, and those that are gone as long as they
+// are in.
+func (b *backend) reconfigure(next *config.Config) error {
+	d := b.d
+	d.tracking.reload(next)
+	if d.accept != nil {
+		if err := d.accept.Refuse(notAccepting(next)); err != nil {
+			return err
+		}
+	}
+	if proc := b.proc(); proc != nil {
+		if err := proc.Reconfigure(next.VRRP.Groups); err != nil {
+			return err
+		}
+	}
+	if d.sync == nil {
+		return nil
+	}
+	return (&localAddresses{d: d}).apply()
 }
 
 func kickHooks(d *daemon) {

@@ -19,14 +19,7 @@ var checksums = map[vrrp.Checksum]string{vrrp.ChecksumPseudoHeader: config.Check
 // openAccept lets the virtual addresses of groups without accept-mode accept
 // nothing, from before the first election to after the last.
 func (d *daemon) openAccept() (err error) {
-	var refused []netip.Addr
-	for i := range d.cfg.VRRP.Groups {
-		if g := &d.cfg.VRRP.Groups[i]; g.NoAccept && !g.Disable {
-			for _, a := range g.Installed() {
-				refused = append(refused, a.Prefix.Addr())
-			}
-		}
-	}
+	refused := notAccepting(d.cfg)
 	if len(refused) == 0 {
 		return nil
 	}
@@ -34,6 +27,18 @@ func (d *daemon) openAccept() (err error) {
 		d.undoing(d.accept.Close)
 	}
 	return err
+}
+
+// notAccepting are the addresses of groups without accept-mode.
+func notAccepting(cfg *config.Config) (out []netip.Addr) {
+	for i := range cfg.VRRP.Groups {
+		if g := &cfg.VRRP.Groups[i]; g.NoAccept && !g.Disable {
+			for _, a := range g.Installed() {
+				out = append(out, a.Prefix.Addr())
+			}
+		}
+	}
+	return out
 }
 
 // virtualMACs are the devices of virtual MACs: what is forwarded leaves by their

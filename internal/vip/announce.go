@@ -62,6 +62,23 @@ func (m *Announcements) Add(iface int, t Timing) {
 	m.ifaces[iface].interval = max(m.ifaces[iface].interval, t.Interval)
 }
 
+// Retime gives address i another timing, from its next Start on; false: it has
+// that one.
+func (m *Announcements) Retime(i int, t Timing) bool {
+	if m.items[i].timing == t {
+		return false
+	}
+	m.items[i].timing = t
+	on := m.items[i].iface
+	m.ifaces[on].interval = 0
+	for k := range m.items {
+		if a := &m.items[k]; a.iface == on {
+			m.ifaces[on].interval = max(m.ifaces[on].interval, a.timing.Interval)
+		}
+	}
+	return true
+}
+
 // Start announces address i from now on, as at a takeover; one that is being
 // announced begins again.
 func (m *Announcements) Start(i int, now int64) {

@@ -16,6 +16,25 @@ const (
 	start       = 100 * second
 )
 
+// Another timing holds from the next beginning on; the widest interval of an
+// interface is that of its addresses as they are now.
+func TestRetime(t *testing.T) {
+	m := &Announcements{}
+	m.Add(0, Timing{Repeat: 1, Interval: 50 * millisecond})
+	m.Add(0, Timing{Repeat: 1})
+	if m.Retime(0, Timing{Repeat: 1, Interval: 50 * millisecond}) {
+		t.Error("the same timing is another one")
+	}
+	if !m.Retime(0, Timing{Repeat: 2}) {
+		t.Error("another timing is the same")
+	}
+	m.Start(0, start)
+	m.Start(1, start)
+	if d := cmp.Diff([]string{"0:0", "0:1", "20:0r"}, script(t, m, start, start+second)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // script runs the machine from its own deadlines and writes down what it
 // sends: "ms:address", a reply with "r".
 func script(t *testing.T, m *Announcements, from, until int64) []string {
