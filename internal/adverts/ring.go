@@ -91,9 +91,17 @@ func (l *loop) believe(g int, from origin) bool {
 			l.ringAt[g] = l.now
 		}
 		return true
-	case g < 0 || l.now-l.ringAt[g] <= deafAfter*l.setup.groups[g].Interval:
+	case g < 0 || l.byRing(g):
+		return false
+	}
+	if l.readRing(); l.byRing(g) { // it came since the ring was read
 		return false
 	}
 	l.shm.ringMissed().Add(1)
 	return true
+}
+
+// byRing says whether the ring has brought adverts of group g of late.
+func (l *loop) byRing(g int) bool {
+	return l.now-l.ringAt[g] <= deafAfter*l.setup.groups[g].Interval
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/drill"
 	"github.com/tandem-ha/tandem/internal/load"
 	"github.com/tandem-ha/tandem/internal/netlab"
@@ -48,9 +49,12 @@ func TestPartition(t *testing.T) {
 	if st := s.status(r2); st.Sync.Peers[0].Heard || st.Sync.Peers[0].View != older {
 		t.Fatalf("the link was not parted: r2 has %+v", st.Sync.Peers[0])
 	}
-	behind := s.status(r1).Sync.Peers[0]
-	if behind.BacklogFlows < flows || time.Duration(behind.BacklogMS)*time.Millisecond < *partition/2 {
-		t.Errorf("r1 says that its peer is %d flows and %v ms behind, of %d", behind.BacklogFlows, behind.BacklogMS, flows)
+	_, err = s.Await(t.Context(), r1, 2*time.Second, "how far behind its peer is", func(st *control.Status) bool {
+		p := st.Sync.Peers[0] // the last flows are told within milliseconds
+		return p.BacklogFlows >= flows && time.Duration(p.BacklogMS)*time.Millisecond >= *partition/2
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	relay.Heal()
 	healed := time.Now()
