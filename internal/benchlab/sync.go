@@ -31,7 +31,7 @@ var syncBench = bench{
 	},
 	run: runSync,
 	estimate: func(o *Options) time.Duration {
-		phase := seconds(o.Flows, o.Rate) + o.Life + o.tail + o.rest
+		phase := seconds(o.Flows, o.Rate) + o.Life + o.tail + 2*o.rest
 		return 2*phase + o.settle + 40*time.Second
 	},
 }
@@ -66,10 +66,16 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 		if err != nil {
 			return v, err
 		}
-		u, err := s.churnAndWatch(ctx, kind.name, kind.cfg, rest)
+		u, err := s.churnAndWatch(ctx, kind.name, kind.cfg)
 		if err != nil {
 			return v, err
 		}
+		after, err := s.watch(ctx, s.opts.rest)
+		if err != nil {
+			return v, err
+		}
+		rest = quieter(rest, after)
+		u = u.less(rest)
 		left, err := sys.held(ctx)
 		if err != nil {
 			return v, err
@@ -89,9 +95,9 @@ func runSync(ctx context.Context, s *stand, sys system) (Values, error) {
 	return v, err
 }
 
-// churnAndWatch makes and ends flows and gives what that used beyond rest. The
-// time watched is the same for every system.
-func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnConfig, rest usage) (u usage, err error) {
+// churnAndWatch makes and ends flows and gives what that used. The time watched
+// is the same for every system.
+func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnConfig) (u usage, err error) {
 	before, err := s.read()
 	if err != nil {
 		return u, err
@@ -117,7 +123,7 @@ func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnCo
 		return u, err
 	}
 	after, err := s.read()
-	return before.until(after).less(rest), err
+	return before.until(after), err
 }
 
 // watch measures for a time in which nothing is done.
