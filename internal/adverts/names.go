@@ -99,6 +99,12 @@ func wireGroup(g config.Group) group {
 	return w
 }
 
+// message tells the child of group i.
+func (n *names) message(i int) message {
+	w := wireGroup(n.groups[i])
+	return message{Type: msgGroup, Group: uint16(i), Set: n.setOf[i], Tail: w.append(nil)}
+}
+
 // event translates a message of the child; nil: nothing to tell.
 func (n *names) event(m *message) Event {
 	if int(m.Set) >= len(n.sets) || int(m.Group) >= len(n.groups) {

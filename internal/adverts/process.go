@@ -165,12 +165,6 @@ func (p *Process) configure(cfg Config) error {
 	return p.write(message{Type: msgGo})
 }
 
-// message tells the child of group i.
-func (n *names) message(i int) message {
-	w := wireGroup(n.groups[i])
-	return message{Type: msgGroup, Group: uint16(i), Set: n.setOf[i], Tail: w.append(nil)}
-}
-
 // Reconfigure gives groups, found by their names, other addresses, preemption
 // and announcements while they run. Nothing else of them may have changed. A group
 // that is as it was hears nothing; what stays of another's addresses stays in.

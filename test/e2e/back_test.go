@@ -92,14 +92,8 @@ func (s *scene) turn(name string, there, back func(s *scene) error) {
 // in that term, so that no segment is INVALID and no router answers it.
 func TestStaleWindowsAtATakeover(t *testing.T) {
 	const flows = 60_000
-	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `fence-limit = "100ms"`)})}
+	s := shortFence(t, flows)
 	r1, r2 := s.Lab.R1, s.Lab.R2
-	s.watch()
-	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
-	s.connect(fast) // the last to be written
-	if err := s.AwaitCopied(t.Context(), r1, flows, 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
 	order(t, s.Pair, r1, "switchover")
 	s.become(r2, control.RoleActive, time.Second)
 	time.Sleep(300 * time.Millisecond) // a window of the fast ones, no more: then r1 begins to write
@@ -129,14 +123,8 @@ func TestStaleWindowsAtATakeover(t *testing.T) {
 // other one holds of it is of its former life, or told this moment.
 func TestStaleWindowsAfterAReturn(t *testing.T) {
 	const flows = 60_000
-	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `fence-limit = "100ms"`)})}
+	s := shortFence(t, flows)
 	r1, r2 := s.Lab.R1, s.Lab.R2
-	s.watch()
-	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
-	s.connect(fast) // the last to be told
-	if err := s.AwaitCopied(t.Context(), r1, flows, 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
 	time.Sleep(time.Second) // the last of the fast ones have been answered, and copied
 	at, err := r1.PowerOff()
 	if err != nil {
@@ -163,6 +151,20 @@ func TestStaleWindowsAfterAReturn(t *testing.T) {
 		t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
 	}
 	s.judge("power cut right after a return")
+}
+
+// shortFence is a scene whose fence stands too short a time to write so many flows
+// anew; those of fast are the last that are told and written.
+func shortFence(t *testing.T, flows int) *scene {
+	t.Helper()
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `fence-limit = "100ms"`)})}
+	s.watch()
+	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
+	s.connect(fast)
+	if err := s.AwaitCopied(t.Context(), s.Lab.R1, flows, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func liberal(t *testing.T, r *netlab.Router) string {
