@@ -134,6 +134,10 @@ func (r *Runner) record(cause string, decided int64, silence time.Duration) {
 
 // Run takes events until ctx ends.
 func (r *Runner) Run(ctx context.Context) error {
+	if r.cfg.External { // its addresses do not move at once: for a moment each router sees one direction
+		r.cfg.Lenient(true)
+		defer r.cfg.Lenient(false)
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -264,9 +268,10 @@ func (r *Runner) observe(was bool, ev Event) {
 }
 
 // setLenient lasts for a term: what was passed unseen in it did not move the
-// windows on, so that no later moment is better than its end.
+// windows on, so that no later moment is better than its end. Beside another
+// election it lasts for the whole run.
 func (r *Runner) setLenient(on bool) {
-	if on == r.lenient || on && !r.cfg.Replica.Stale() {
+	if r.cfg.External || on == r.lenient || on && !r.cfg.Replica.Stale() {
 		return
 	}
 	r.lenient = on
