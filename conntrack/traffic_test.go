@@ -200,6 +200,41 @@ func TestStaleWindow(t *testing.T) {
 	r.wantInvalid("replaced entry", 2)
 }
 
+// TestLiberalUpdate: an update that sets BE_LIBERAL does cure it.
+func TestLiberalUpdate(t *testing.T) {
+	r := newRouter(t)
+	f := tcp4(snat4)
+	mustApply(t, r.table, Op{Flow: f})
+	r.want("client", r.toServer(clientData(1000, 5000)), outside)
+	r.want("server", r.toClient(serverData(5000, 1100)), inside)
+	const moved = 100 << 20
+	liberal := protoinfo(f, func(t *TCP) { t.Flags[0] |= TCPFlagBeLiberal; t.Flags[1] |= TCPFlagBeLiberal })
+	wantErr(t, "update", request(t, r.table, isUpdate, tuples(&f, f.plainInverse()), liberal), nil)
+	for range 2 {
+		r.want("server", r.toClient(serverData(5100+moved, 1100+moved)), inside)
+		r.want("client", r.toServer(clientData(1100+moved, 5200+moved)), outside)
+	}
+	r.wantInvalid("updated entry", 0)
+}
+
+// TestUnheardAcknowledgements: the client repeats the oldest of what it was
+// not told of, the server acknowledges all that it has, which this router has
+// not seen: INVALID on a strict entry, not on a liberal one.
+func TestUnheardAcknowledgements(t *testing.T) {
+	for flags, invalid := range map[uint8]uint64{3: 1, 3 | TCPFlagBeLiberal: 0} {
+		r := newRouter(t)
+		f := tcp4(snat4)
+		f.TCP.Flags = [2]uint8{flags, flags}
+		mustApply(t, r.table, Op{Flow: f})
+		r.want("client", r.toServer(clientData(1000, 5000)), outside)
+		got := r.toClient(tcp(fromServer, ack, 5000, 1000+8<<10, 512, 0))
+		if (got != nil) != (invalid == 0) {
+			t.Errorf("flags %#x: came out: %+v", flags, got)
+		}
+		r.wantInvalid("acknowledgement", invalid)
+	}
+}
+
 // TestLoose: a packet of a running connection that comes before the commit
 // makes an entry with another port; EEXIST shows it, a replace puts it right.
 func TestLoose(t *testing.T) {

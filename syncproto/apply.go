@@ -206,7 +206,7 @@ func significant(proto uint8, is, m mutable) bool {
 	}
 	switch proto {
 	case unix.IPPROTO_TCP:
-		const flags = (conntrack.TCPFlagWindowScale | conntrack.TCPFlagSackPerm | conntrack.TCPFlagBeLiberal) * 0x11
+		const flags = (conntrack.TCPFlagWindowScale | conntrack.TCPFlagSackPerm) * 0x11
 		return phase(is.state) != phase(m.state) || (is.flags^m.flags)&flags != 0 || is.scale != m.scale
 	case unix.IPPROTO_SCTP:
 		const established = 4 // SCTP_CONNTRACK_ESTABLISHED

@@ -172,7 +172,12 @@ func (g *giver) write(t *table, i uint32) {
 	if b.has(viewKernel) {
 		kind = conntrack.OpReplace
 	}
-	t.load(i, &g.op(kind, tok).Flow)
+	f := &g.op(kind, tok).Flow
+	t.load(i, f)
+	if f.Proto == unix.IPPROTO_TCP { // its windows are not known, and the first packet does not tell all: docs/ctnetlink.md
+		f.TCP.Flags[0] |= conntrack.TCPFlagBeLiberal
+		f.TCP.Flags[1] |= conntrack.TCPFlagBeLiberal
+	}
 }
 
 func (v *View) covered(t *table, i uint32) bool {
