@@ -335,7 +335,7 @@ func TestGARPIsBelieved(t *testing.T) {
 				}
 			}
 		}
-		if out := ip(t, "-n "+other+" neigh show 10.0.0.100"); strings.Contains(out, "99") {
+		if out := ip(t, "-n "+other+" neigh show 10.0.0.100"); strings.Contains(out, "02:00:00:00:00:99") {
 			t.Errorf("the neighbour still has: %s", out)
 		}
 	})
