@@ -39,6 +39,10 @@ func TestKillActive(t *testing.T) {
 			}
 			at := netlab.Now()
 			s.mark(at)
+			if c.main && c.child { // neither is to see the other's end
+				freeze(t, child)
+				freeze(t, s.Process(r1).Process.Pid)
+			}
 			if c.child {
 				sigkill(t, child)
 			}
