@@ -25,13 +25,16 @@ const (
 	// OpCreate makes an entry. EEXIST: one of its tuples is taken.
 	OpCreate OpKind = iota
 	// OpReplace deletes the entry with the flow's original tuple, if there is
-	// one, and makes it anew: the only way to heal TCP windows that are stale
-	// and to clear status bits. Between the two a packet may make an entry of
-	// its own: EEXIST.
+	// one, and makes it anew: the only way to clear status bits or to change
+	// what it translates to. Between the two a packet may make an entry of its
+	// own: EEXIST.
 	OpReplace
 	// OpDelete deletes the entry that holds the flow's original tuple (in
 	// either direction); that there is none is no error.
 	OpDelete
+	// OpLiberal sets BE_LIBERAL in the TCP entry with the flow's original tuple
+	// and leaves the rest: windows that are stale do no harm then. ENOENT.
+	OpLiberal
 )
 
 // Op is one change of the kernel table. Apply sets Err to nil or the kernel's
@@ -107,14 +110,19 @@ func (t *Table) encodeBatch(ops []Op, first uint32) (n int, last uint32) {
 			op.Err = unix.EAFNOSUPPORT
 			continue
 		}
-		if op.Kind != OpCreate {
+		if op.Kind == OpReplace || op.Kind == OpDelete {
 			k := op.Flow.Key()
 			final, last = len(b), seq
 			b = appendKeyed(b, msgDelete, &k, seq, 0)
 		}
-		if op.Kind != OpDelete {
+		switch op.Kind {
+		case OpCreate, OpReplace:
 			final, last = len(b), seq+1
 			b = appendCreate(b, &op.Flow, seq+1)
+		case OpLiberal:
+			k := op.Flow.Key()
+			final, last = len(b), seq+1
+			b = appendLiberal(b, &k, seq+1)
 		}
 	}
 	if len(b) > 0 {

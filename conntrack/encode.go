@@ -146,8 +146,8 @@ func appendProtoinfo(b []byte, f *Flow) []byte {
 		b = append8(b, ctaTCPState, uint8(f.TCP.State))
 		b = append8(b, ctaTCPScaleOrig, f.TCP.Scale[0])
 		b = append8(b, ctaTCPScaleReply, f.TCP.Scale[1])
-		b = appendTCPFlags(b, ctaTCPFlagsOrig, f.TCP.Flags[0])
-		b = appendTCPFlags(b, ctaTCPFlagsReply, f.TCP.Flags[1])
+		b = appendTCPFlags(b, ctaTCPFlagsOrig, f.TCP.Flags[0], tcpFlagsRestored)
+		b = appendTCPFlags(b, ctaTCPFlagsReply, f.TCP.Flags[1], tcpFlagsRestored)
 		return endNest(endNest(b, inner), outer)
 	case f.Proto == unix.IPPROTO_SCTP && f.SCTP != SCTP{}:
 		b = appendNest(b, ctaProtoinfo)
@@ -163,9 +163,22 @@ func appendProtoinfo(b []byte, f *Flow) []byte {
 
 // appendTCPFlags appends struct nf_ct_tcp_flags {value, mask}. A dump shows
 // mask 0, so the mask is always ours.
-func appendTCPFlags(b []byte, typ uint16, flags uint8) []byte {
+func appendTCPFlags(b []byte, typ uint16, flags, mask uint8) []byte {
 	b = appendAttr(b, typ, 2)
-	return append(b, flags&tcpFlagsRestored, tcpFlagsRestored, 0, 0)
+	return append(b, flags&mask, mask, 0, 0)
+}
+
+// appendLiberal appends an update of these flags and of nothing else.
+func appendLiberal(b []byte, k *Key, seq uint32) []byte {
+	start := len(b)
+	b = appendKeyed(b, msgNew, k, seq, 0)
+	outer := len(b)
+	b = appendNest(b, ctaProtoinfo)
+	inner := len(b)
+	b = appendNest(b, ctaProtoinfoTCP)
+	b = appendTCPFlags(b, ctaTCPFlagsOrig, TCPFlagBeLiberal, TCPFlagBeLiberal)
+	b = appendTCPFlags(b, ctaTCPFlagsReply, TCPFlagBeLiberal, TCPFlagBeLiberal)
+	return endMessage(endNest(endNest(b, inner), outer), start)
 }
 
 // appendNAT appends one translation with an exact address and, where the

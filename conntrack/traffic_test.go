@@ -208,13 +208,19 @@ func TestLiberalUpdate(t *testing.T) {
 	r.want("client", r.toServer(clientData(1000, 5000)), outside)
 	r.want("server", r.toClient(serverData(5000, 1100)), inside)
 	const moved = 100 << 20
-	liberal := protoinfo(f, func(t *TCP) { t.Flags[0] |= TCPFlagBeLiberal; t.Flags[1] |= TCPFlagBeLiberal })
-	wantErr(t, "update", request(t, r.table, isUpdate, tuples(&f, f.plainInverse()), liberal), nil)
+	before := onlyFlow(t, r.table)
+	mustApply(t, r.table, Op{Kind: OpLiberal, Flow: f})
+	after := onlyFlow(t, r.table)
+	if after.TCP.Flags[0] &= ^TCPFlagBeLiberal; after.TCP.Flags[0] != before.TCP.Flags[0] || after.TCP.State != before.TCP.State || after.Status != before.Status {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
 	for range 2 {
 		r.want("server", r.toClient(serverData(5100+moved, 1100+moved)), inside)
 		r.want("client", r.toServer(clientData(1100+moved, 5200+moved)), outside)
 	}
 	r.wantInvalid("updated entry", 0)
+	f.Orig.SrcPort++
+	wantErr(t, "there is none", refuse(t, r.table, OpLiberal, f), unix.ENOENT)
 }
 
 // TestUnheardAcknowledgements: the client repeats the oldest of what it was
