@@ -140,6 +140,12 @@ func (o *own) dropSlice(now int64) {
 		return
 	}
 	d.next = now + sliceEvery
+	for _, p := range o.n.peers {
+		if p.view.forgetting.running { // it asks what is about to be dropped
+			p.view.forgetSlice()
+			return
+		}
+	}
 	var k conntrack.Key
 	t := &o.tabs[d.kind]
 	for end := min(t.size, d.pos+dropPace); d.pos < end; d.pos++ {

@@ -133,6 +133,7 @@ func (v *View) create(t *table, w *uint64, rec *flowRecord, ripe bool, now int64
 		return
 	}
 	t.store(i, &rec.flow, rec.orig, rec.reply)
+	t.at(i).link = nobody
 	v.live++
 	v.late = true
 	v.put(t, w, i, rec, false, ripe, now)
@@ -152,9 +153,11 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe b
 	if rec.owner {
 		stale = v.inherit(t, i, &rec.flow, stale)
 	}
-	if fresh && !v.n.active && !b.has(viewBusy) && v.n.own.left(&rec.flow) {
-		b.set(viewKernel)
-		stale = true
+	if fresh && !v.n.active && !b.has(viewBusy) {
+		if r := v.n.own.left(&rec.flow); r.there {
+			b.set(viewKernel)
+			stale = stale || r.stale(b.proto, mutableOf(&rec.flow))
+		}
 	}
 	v.settle(t, i, &rec.flow, stale, ripe)
 }

@@ -156,6 +156,7 @@ func (g *giver) hottest(now int64) {
 // alone: the kernel table knows it better.
 func (g *giver) write(t *table, i uint32) {
 	v, b := g.v, t.at(i)
+	v.catchUp(t, i)
 	v.want[t.kind].clear(i)
 	tok := Token(i<<1 | uint32(t.kind))
 	if v.n.active && v.covered(t, i) {
@@ -174,7 +175,16 @@ func (g *giver) write(t *table, i uint32) {
 	}
 	f := &g.op(kind, tok).Flow
 	t.load(i, f)
-	if f.Proto == unix.IPPROTO_TCP { // its windows are not known, and the first packet does not tell all: docs/ctnetlink.md
+	restore(f)
+}
+
+// liberal is TCPFlagBeLiberal of both directions in a mutable's flags.
+const liberal = conntrack.TCPFlagBeLiberal * 0x11
+
+// restore makes of a flow what the kernel table is given: nobody knows its
+// windows, and the first packet does not tell all of them (docs/ctnetlink.md).
+func restore(f *conntrack.Flow) {
+	if f.Proto == unix.IPPROTO_TCP {
 		f.TCP.Flags[0] |= conntrack.TCPFlagBeLiberal
 		f.TCP.Flags[1] |= conntrack.TCPFlagBeLiberal
 	}
@@ -315,6 +325,9 @@ func (v *View) adoptKind(t *table, max int, now int64) (looked int) {
 			continue
 		}
 		t.load(*pos, &v.scratch)
+		if b.has(viewKernel) && !b.has(viewBusy) && !v.want[t.kind].has(*pos) {
+			restore(&v.scratch)
+		}
 		v.n.own.adoptFlow(&v.scratch, now-int64(b.age(now))<<tickShift, now)
 	}
 	return looked

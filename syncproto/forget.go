@@ -4,9 +4,10 @@ package syncproto
 
 import "github.com/tandem-ha/tandem/conntrack"
 
-// forgetPace is how many entries one slice of a Forget looks at, some 50 ns
-// each.
-const forgetPace = 8192
+const (
+	forgetPace   = 8192 // entries that one slice of a Forget looks at, some 50 ns each
+	forgetSlices = 1    // at most in one call of a Backup
+)
 
 // forgetting is a Forget under way: entries from kind and pos on are still to be
 // forgotten. All of a million at once would hold the caller's lock for longer
@@ -18,9 +19,9 @@ type forgetting struct {
 	size    [kinds]uint32 // of the tables then: what came later is as it is said
 }
 
-// Forget makes all uncommitted again, as replacements: after a yield (stale
-// windows), or when somebody flushed the kernel table. Pending does it, slice by
-// slice, ahead of what it gives.
+// Forget makes all uncommitted again, as replacements: after a yield, what was
+// not restored here and so has stale windows, or when somebody flushed the
+// kernel table. Pending does it, slice by slice, ahead of what it gives.
 func (v *View) Forget() {
 	v.forgetting, v.forgotten = forgetting{}, true
 	for k := range v.tabs {
@@ -71,9 +72,11 @@ func (f *forgetting) left() (n int) {
 	return max(1, n-int(f.pos))
 }
 
-// forgetSlice goes on with a Forget until something is wanted.
+// forgetSlice goes on with a Forget until something is wanted, and at a Backup
+// for a few slices at most.
 func (v *View) forgetSlice() {
-	for f := &v.forgetting; f.running; {
+	f := &v.forgetting
+	for n := 0; f.running && (n < forgetSlices || v.n.active); n++ {
 		t := &v.tabs[f.kind]
 		for end := min(f.size[f.kind], f.pos+forgetPace); f.pos < end; f.pos++ {
 			v.forgetEntry(t, f.pos)
@@ -115,7 +118,11 @@ func (v *View) forgetEntry(t *table, i uint32) {
 	case b.has(viewBusy):
 		b.set(viewAgain)
 	default:
-		if t.load(i, &v.scratch); v.n.cfg.Policy.Match(&v.scratch) == conntrack.Replicate {
+		t.load(i, &v.scratch)
+		if v.keep(t, i) {
+			return
+		}
+		if v.n.cfg.Policy.Match(&v.scratch) == conntrack.Replicate {
 			b.set(viewKernel)
 			v.want[t.kind].set(i)
 		}

@@ -112,6 +112,7 @@ func TestHeir(t *testing.T) {
 	w.node[b].Tell(flows[1], w.now)
 	w.run(100 * time.Millisecond)
 
+	restore(flows[0]) // b has it from its view alone
 	if diff := cmp.Diff(normalised(flows[:3]...), flowsOf(w.peer[c][b].View())); diff != "" {
 		t.Errorf("c's view of b (-want +got):\n%s", diff)
 	}

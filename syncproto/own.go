@@ -236,7 +236,7 @@ func (n *Node) Seed(f *conntrack.Flow, now int64) {
 		if j, _, taken := t.find(&rk); taken && t.at(j).has(ownTold) {
 			return
 		}
-		if n.active || !n.viewed(&k) {
+		if n.active || !n.found(nf) {
 			o.insert(t, nf, flags, now-cold)
 		}
 		return
@@ -259,34 +259,12 @@ func (n *Node) Seed(f *conntrack.Flow, now int64) {
 	}
 }
 
-// viewed says whether a view has a flow of that name.
-func (n *Node) viewed(k *conntrack.Key) bool {
-	for _, p := range n.peers {
-		if _, ok := p.view.find(k); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // covers says whether a flow that packets told in this term of ours holds k in
 // either direction: the kernel table has it, and knows it better than a peer.
 func (o *own) covers(k *conntrack.Key) bool {
 	t := &o.tabs[kindOf(k.Family)]
 	i, _, ok := t.find(k)
 	return ok && t.at(i).has(ownOwner) && t.at(i).has(ownTold)
-}
-
-// left says whether f is a flow of a term of ours that ended: the kernel table
-// has its entry, with windows of that term.
-func (o *own) left(f *conntrack.Flow) bool {
-	t := &o.tabs[kindOf(f.Family)]
-	if !o.drop.released || t.n == 0 {
-		return false
-	}
-	k := f.Key()
-	i, ok := t.findOrig(&k)
-	return ok && !t.at(i).has(ownOwner|ownGhost)
 }
 
 // Died says that the kernel table lost d.Flow. Only the owner's word counts;

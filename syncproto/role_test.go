@@ -4,6 +4,7 @@ package syncproto
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -164,6 +165,80 @@ func TestTakeover(t *testing.T) {
 	}
 	if c.b.OwnLen() != 101 {
 		t.Errorf("owns %d, want the late one, too", c.b.OwnLen())
+	}
+}
+
+// TestWrittenAnewOnce: who gives the role away writes its own TCP entries anew,
+// since they have judged windows. What was restored here once judges none, and
+// stays as it is in all changes to come; so do UDP entries in any.
+func TestWrittenAnewOnce(t *testing.T) {
+	c := coupleWith(2)
+	c.a.Tell(udpFlow6(3), c.now)
+	c.run(50 * time.Millisecond)
+	change := func(from, to *Node, view, back *View) []string {
+		do(view, 0, c.now) // to has all of it in its kernel table
+		from.Release(c.now)
+		from.SetActive(false)
+		back.Forget()
+		to.SetActive(true)
+		for to.Adopt(1000, c.now) {
+		}
+		c.run(100 * time.Millisecond)
+		did := do(back, 0, c.now)
+		from.DropReleased(c.now)
+		c.run(time.Second)
+		if to.Stale() {
+			t.Error("the new Active has entries of a term that ended")
+		}
+		return append(did, do(back, 0, c.now)...)
+	}
+	same(t, "a to b", change(c.a, c.b, c.ba.View(), c.ab.View()), []string{"replace", "replace"})
+	same(t, "b to a", change(c.b, c.a, c.ab.View(), c.ba.View()), nil)
+	c.a.Tell(tcpFlow(4), c.now)
+	restored := tcpFlow(1) // a packet tells what the kernel table has
+	restore(restored)
+	c.a.Tell(restored, c.now)
+	f := tcpFlow(2) // this one died here and began anew
+	c.a.Tell(f, c.now)
+	c.run(50 * time.Millisecond)
+	same(t, "a to b again", change(c.a, c.b, c.ba.View(), c.ab.View()), []string{"replace", "replace"})
+	f.Mark = 5
+	c.b.Tell(f, c.now)
+	same(t, "b to a again", change(c.b, c.a, c.ab.View(), c.ba.View()), []string{"replace"})
+}
+
+// TestWrittenAnewAfterRestart: a daemon that starts beside a kernel table that
+// it filled in a former life writes anew what judges windows or is another, no
+// matter whether the dump or the peer is faster.
+func TestWrittenAnewAfterRestart(t *testing.T) {
+	strict, restored, changed, lacking := tcpFlow(1), tcpFlow(2), tcpFlow(3), tcpFlow(4)
+	restore(restored)
+	restore(changed)
+	for _, dumpFirst := range []bool{true, false} {
+		c := newCouple()
+		c.a.SetActive(true)
+		seed := func() {
+			for _, f := range []*conntrack.Flow{strict, restored, changed, udpFlow6(5)} {
+				c.b.Seed(f, c.now)
+			}
+		}
+		if dumpFirst {
+			seed()
+		}
+		for _, f := range []*conntrack.Flow{strict, restored, lacking, udpFlow6(5)} {
+			c.a.Tell(f, c.now)
+		}
+		other := *changed
+		other.Mark = 5
+		c.a.Tell(&other, c.now)
+		c.run(50 * time.Millisecond)
+		if !dumpFirst {
+			seed()
+		}
+		did := do(c.ba.View(), 0, c.now)
+		slices.Sort(did)
+		same(t, "restarted", did, []string{"create", "replace", "replace"})
+		same(t, "later", do(c.ba.View(), 0, c.now), nil)
 	}
 }
 

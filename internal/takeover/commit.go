@@ -263,7 +263,9 @@ func (c *Committer) write(l *lot) {
 	}
 	c.count(l.ops, resumed)
 	if resumed {
-		settleExisting(l.ops)
+		if l.err = c.settleExisting(l.ops); l.err != nil {
+			return
+		}
 	}
 	if now := time.Now(); now.Sub(c.progressed) >= progressEvery {
 		c.progressed = now
@@ -274,13 +276,32 @@ func (c *Committer) write(l *lot) {
 // settle gives the outcome back.
 func (c *Committer) settle(l *lot) { c.views.Done(l.ops) }
 
-// settleExisting: what exists is in the kernel table, as it should be.
-func settleExisting(ops []conntrack.Op) {
+// settleExisting: what exists is in the kernel table, as it should be, but for
+// its windows.
+func (c *Committer) settleExisting(ops []conntrack.Op) error {
+	c.again = c.again[:0]
 	for i := range ops {
-		if errors.Is(ops[i].Err, unix.EEXIST) {
-			ops[i].Err = nil
+		if op := &ops[i]; errors.Is(op.Err, unix.EEXIST) && op.Flow.Proto == unix.IPPROTO_TCP {
+			c.again = append(c.again, conntrack.Op{Kind: conntrack.OpLiberal, Flow: op.Flow})
 		}
 	}
+	if err := c.kernel.Apply(c.again); err != nil {
+		return fmt.Errorf("have the windows of %d flows not judged: %w", len(c.again), err)
+	}
+	n := 0
+	for i := range ops {
+		op := &ops[i]
+		if !errors.Is(op.Err, unix.EEXIST) {
+			continue
+		}
+		if op.Err = nil; op.Flow.Proto == unix.IPPROTO_TCP {
+			if op.Err = c.again[n].Err; errors.Is(op.Err, unix.ENOENT) { // the other tuple is taken, or it died
+				op.Err = nil
+			}
+			n++
+		}
+	}
+	return nil
 }
 
 // displace removes the older claimants of a tuple that a flow of the view
