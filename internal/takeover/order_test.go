@@ -175,6 +175,7 @@ func TestLenientWithStaleWindows(t *testing.T) {
 			r.Post(Event{Kind: EvDemoting, Cause: "another router is Active", On: true})
 			r.Post(Event{Kind: EvAddressesOut})
 			time.Sleep(time.Second)
+			synctest.Wait()
 			on, off := slices.Index(w.said, "lenient true"), slices.Index(w.said, "lenient false")
 			if fenced := slices.Index(w.said, "fenced"); fenced < 0 || stale != (on >= 0 && on < fenced && off > fenced) || !stale && on+off != -2 {
 				t.Errorf("stale %t: %v", stale, w.said)
@@ -194,6 +195,7 @@ func TestLenientBesideAnotherElection(t *testing.T) {
 		w.stale = true
 		_, err := r.Takeover(ctx, "MASTER")
 		_, err2 := r.Yield(ctx, "BACKUP")
+		synctest.Wait()
 		if err != nil || err2 != nil || w.said[0] != "lenient true" || slices.Contains(w.said, "lenient false") {
 			t.Errorf("%v, %v: %v", err, err2, w.said)
 		}
