@@ -45,6 +45,9 @@ func BenchmarkGroups(b *testing.B) {
 		if sent.Count() < want*9/10 {
 			b.Errorf("%d adverts of %d were sent", sent.Count(), want)
 		}
+		if n := p.Status().Unsent; n != 0 {
+			b.Errorf("%d messages of the process were lost", n)
+		}
 		b.ReportMetric(float64(sent.Quantile(0.99)), "p99-us")
 	}
 }

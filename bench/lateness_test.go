@@ -150,7 +150,7 @@ func startElection(b *testing.B, groups []config.Group) *adverts.Process {
 		select {
 		case <-in:
 		case <-time.After(30 * time.Second):
-			b.Fatalf("%d of %d groups are Active", i, len(groups))
+			b.Fatalf("%d of %d groups are Active, %d messages of the process were lost", i, len(groups), p.Status().Unsent)
 		}
 	}
 	return p

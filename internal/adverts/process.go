@@ -125,10 +125,20 @@ func command(cfg Config, sock, shared *os.File) *exec.Cmd {
 	return cmd
 }
 
+// socketBuffer holds what 255 groups have to say when all change at once, some
+// six messages each of 1 KiB as the kernel counts them: the child, which never
+// waits, drops what does not fit.
+const socketBuffer = 4 << 20
+
 func socketPair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socketpair: %w", err)
+	}
+	for _, fd := range fds {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer); err != nil {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketBuffer) // as far as net.core.wmem_max allows
+		}
 	}
 	return os.NewFile(uintptr(fds[0]), "adverts"), os.NewFile(uintptr(fds[1]), "adverts-child"), nil
 }
