@@ -145,7 +145,8 @@ func TestStaleWindowsAfterAReturn(t *testing.T) {
 	}
 	s.mark(at)
 	s.become(r1, control.RoleActive, 5*time.Second)
-	if before < flows/4 { // half of them are TCP, and these alone have windows
+	t.Logf("%d entries were known to be stale at the cut", before)
+	if before < flows/20 { // half of them are TCP, these alone have windows, and r2 is still telling them
 		t.Fatalf("no more than %d entries were to be written at the cut: not the case that was to be tried", before)
 	}
 	if got := liberal(t, r1); got != "1" {
