@@ -4,10 +4,9 @@ package syncproto
 
 import "github.com/tandem-ha/tandem/conntrack"
 
-const (
-	forgetPace   = 8192 // entries that one slice of a Forget looks at, some 50 ns each
-	forgetSlices = 1    // at most in one call of a Backup
-)
+// forgetPace is how many entries one slice of a Forget looks at, some 50 ns
+// each.
+const forgetPace = 8192
 
 // forgetting is a Forget under way: entries from kind and pos on are still to be
 // forgotten. All of a million at once would hold the caller's lock for longer
@@ -72,11 +71,10 @@ func (f *forgetting) left() (n int) {
 	return max(1, n-int(f.pos))
 }
 
-// forgetSlice goes on with a Forget until something is wanted, and at a Backup
-// for a few slices at most.
+// forgetSlice goes on with a Forget: by one slice at a Backup, where most may be
+// kept, and until something is wanted at an Active.
 func (v *View) forgetSlice() {
-	f := &v.forgetting
-	for n := 0; f.running && (n < forgetSlices || v.n.active); n++ {
+	for f := &v.forgetting; f.running; {
 		t := &v.tabs[f.kind]
 		for end := min(f.size[f.kind], f.pos+forgetPace); f.pos < end; f.pos++ {
 			v.forgetEntry(t, f.pos)
@@ -87,7 +85,7 @@ func (v *View) forgetSlice() {
 		if f.kind == kinds {
 			*f = forgetting{}
 		}
-		if v.want[kind4].n+v.want[kind6].n > 0 {
+		if !v.n.active || v.want[kind4].n+v.want[kind6].n > 0 {
 			return
 		}
 	}

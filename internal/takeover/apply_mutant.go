@@ -21,7 +21,7 @@ func (c *Committer) apply(ops []conntrack.Op) error {
 }
 
 // update is a mutant's: what is there stays, windows and all, as if it had been
-// updated, which changes no window either (docs/ctnetlink.md).
+// updated without BE_LIBERAL, which changes no window (docs/ctnetlink.md).
 func (c *Committer) update(ops []conntrack.Op) error {
 	replace := make([]bool, len(ops))
 	for i := range ops {
