@@ -4,7 +4,10 @@
 
 package mutant
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 var name = os.Getenv("TANDEM_MUTANT")
 
@@ -15,3 +18,6 @@ var (
 	NoRefresh     = name == "no-refresh"     // an entry that the Backup's kernel ages while its flow lives is not put back
 	UpdateOnly    = name == "update-only"    // an entry with stale windows is updated, not deleted and created
 )
+
+// NotifyTime is what a notify script needs before it does anything.
+var NotifyTime = map[bool]time.Duration{true: 20 * time.Millisecond}[AnnounceFirst]

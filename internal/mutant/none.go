@@ -10,4 +10,5 @@ const (
 	AnnounceFirst = false
 	NoRefresh     = false
 	UpdateOnly    = false
+	NotifyTime    = 0
 )

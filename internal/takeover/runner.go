@@ -171,6 +171,9 @@ func (r *Runner) step(ev Event) {
 func (r *Runner) carryOut(a Action) {
 	switch a.Kind {
 	case ActFenceUp:
+		if mutant.AnnounceFirst {
+			time.Sleep(mutant.NotifyTime)
+		}
 		if !mutant.NoFence {
 			r.cfg.Fence.Up(a.D)
 		}
