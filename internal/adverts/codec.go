@@ -20,20 +20,26 @@ import (
 //	24-25 group | 26 kind | 27 flags | 28 peer length (0, 4, 16) | 29-31 zero
 //	32-47 peer | 48.. tail
 //
-// Integers are big endian. Only msgGroup and msgHello have a tail.
+// Integers are big endian. Only msgHello, msgGroup and msgChange have a tail.
+//
+// Sets, groups and ports are named by slots below hello.Room, which the daemon
+// gives: a set's are free again when msgEnded was read.
 const (
 	messageSize    = 48
 	maxMessage     = 64 << 10
-	protocolNumber = 1
+	protocolNumber = 2
 )
 
 type messageType uint8
 
 // From the daemon.
 const (
-	msgHello messageType = iota + 1
-	msgGroup
-	msgGo
+	msgHello  messageType = iota + 1
+	msgGroup              // a member of the set that msgBegin forms; Value: its port
+	msgBegin              // the set of the groups told since the last one; Flags: vouched for
+	msgGo                 // with the sets that have begun
+	msgChange             // Group: what may change while it runs
+	msgEnd                // Set
 	msgFenced
 	msgReleased
 	msgTakeOver
@@ -57,7 +63,7 @@ const (
 	msgAlarm
 	msgRefused
 	msgRival
-	msgBye
+	msgEnded
 )
 
 const (
@@ -142,26 +148,24 @@ func (m *message) parse(b []byte) error {
 // hello is the tail of msgHello: what holds for the whole child.
 type hello struct {
 	Protocol       uint16
-	Sets           uint16
-	GateTimeout    int64 // ns
-	ReleaseTimeout int64 // ns
-	StartupDelay   int64 // ns
+	Room           uint16 // slots of groups, of sets, and of ports
+	GateTimeout    int64  // ns
+	ReleaseTimeout int64  // ns
+	StartupDelay   int64  // ns
 	GatePreempt    bool
 	Ring           bool
-	SecondPath     uint8  // vrrp.SecondPath of
-	Vouched        uint16 // this set
+	SecondPath     uint8 // vrrp.SecondPath of the set that is vouched for
 }
 
-const helloSize = 33
+const helloSize = 31
 
 func (h *hello) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, h.Protocol)
-	b = binary.BigEndian.AppendUint16(b, h.Sets)
+	b = binary.BigEndian.AppendUint16(b, h.Room)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.GateTimeout))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.ReleaseTimeout))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.StartupDelay))
-	b = append(b, bit(h.GatePreempt), bit(h.Ring), h.SecondPath)
-	return binary.BigEndian.AppendUint16(b, h.Vouched)
+	return append(b, bit(h.GatePreempt), bit(h.Ring), h.SecondPath)
 }
 
 func (h *hello) parse(b []byte) error {
@@ -176,19 +180,18 @@ func (h *hello) parse(b []byte) error {
 	}
 	*h = hello{
 		Protocol:       binary.BigEndian.Uint16(b),
-		Sets:           binary.BigEndian.Uint16(b[2:]),
+		Room:           binary.BigEndian.Uint16(b[2:]),
 		GateTimeout:    int64(binary.BigEndian.Uint64(b[4:])),
 		ReleaseTimeout: int64(binary.BigEndian.Uint64(b[12:])),
 		StartupDelay:   int64(binary.BigEndian.Uint64(b[20:])),
 		GatePreempt:    b[28] == 1,
 		Ring:           b[29] == 1,
 		SecondPath:     b[30],
-		Vouched:        binary.BigEndian.Uint16(b[31:]),
 	}
 	return nil
 }
 
-// group is the tail of msgGroup; the set it belongs to is message.Set.
+// group is the tail of msgGroup and msgChange.
 type group struct {
 	Interface    string
 	VRID         uint8

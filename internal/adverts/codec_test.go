@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
@@ -29,7 +30,7 @@ func TestCodecSymmetry(t *testing.T) {
 	if diff := cmp.Diff(m, got, asValues); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
 	}
-	h := hello{Protocol: 1, Sets: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true, SecondPath: 2, Vouched: 1}
+	h := hello{Protocol: 1, Room: 2, GateTimeout: 3, ReleaseTimeout: 4, StartupDelay: 5, GatePreempt: true, Ring: true, SecondPath: 2}
 	var gotHello hello
 	if err := gotHello.parse(h.append(nil)); err != nil || gotHello != h {
 		t.Errorf("hello %+v, %v", gotHello, err)
@@ -80,10 +81,19 @@ func TestCodecRefusals(t *testing.T) {
 	}
 }
 
+// named is what the daemon calls groups in a sync group.
+func named(t testing.TB, groups []config.Group) *names {
+	n, err := noNames(2).with(config.Set{Name: "MAIN", Groups: groups})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func (g group) appendTo() []byte { return g.append(nil) }
 
 func FuzzMessage(f *testing.F) {
-	h := hello{Sets: 1, Ring: true}
+	h := hello{Room: 1, Ring: true}
 	for _, m := range []message{
 		{Type: msgGo}, {Type: msgHello, Tail: h.append(nil)},
 		{Type: msgGroup, Tail: wireGroup(behindMAC(1, 10*ms)[0]).appendTo()},
@@ -91,10 +101,7 @@ func FuzzMessage(f *testing.F) {
 	} {
 		f.Add(m.append(nil))
 	}
-	names, err := nameSets(groups(1, 10*ms), both)
-	if err != nil {
-		f.Fatal(err)
-	}
+	names := named(f, groups(1, 10*ms))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m message
 		if m.parse(b) != nil {
@@ -141,7 +148,7 @@ func TestPacketIsWhatTheReceiverReads(t *testing.T) {
 }
 
 func TestHistogram(t *testing.T) {
-	s, err := createShm(1, 1)
+	s, err := createShm(1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,11 +165,8 @@ func TestHistogram(t *testing.T) {
 }
 
 func TestSharedMemoryKeepsWhatWasPublished(t *testing.T) {
-	n, err := nameSets(groups(1, 10*ms), both)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := createShm(2, 2)
+	n := named(t, groups(1, 10*ms))
+	s, err := createShm(2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,6 +139,14 @@ type Refused struct {
 	At   int64
 }
 
+// Ended says that a set is gone which Process.End ended: the last word of it. Its
+// name is free for Begin.
+type Ended struct {
+	Set    string
+	Groups []string
+	At     int64
+}
+
 // Exited is the last event: the child is gone, the channel is closed after
 // it. Err is nil after Stop. Addresses that a killed child left vanish by
 // themselves within 4 s; vip.Cleanup removes them at once.
@@ -154,4 +162,5 @@ func (WouldPreempt) event() {}
 func (Alarm) event()        {}
 func (Rival) event()        {}
 func (Refused) event()      {}
+func (Ended) event()        {}
 func (Exited) event()       {}

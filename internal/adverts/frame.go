@@ -34,11 +34,10 @@ func appendHeader(b []byte, dst *unix.SockaddrLinklayer, src [6]byte) []byte {
 // addresses are in, a new Active's adverts come from the interface's own MAC:
 // one from the virtual MAC would teach the switches to send here what the
 // router that hands over still forwards, and this one cannot take yet.
-func (l *loop) cast(g int, dst *unix.SockaddrLinklayer) error {
-	m := l.devices[g]
-	if m == nil || !l.sets[l.setup.setOf[g]].raised {
+func (l *loop) cast(g *member, dst *unix.SockaddrLinklayer) error {
+	if g.device == nil || !g.set.raised {
 		return unix.Sendto(l.sender, l.packet, unix.MSG_DONTWAIT, dst)
 	}
-	l.frame = append(appendHeader(l.frame[:0], dst, m.Addr()), l.packet...)
+	l.frame = append(appendHeader(l.frame[:0], dst, g.device.Addr()), l.packet...)
 	return unix.Sendto(l.framer, l.frame, unix.MSG_DONTWAIT, dst)
 }

@@ -42,7 +42,7 @@ const (
 //  5. carry out the actions, publish
 type loop struct {
 	clock  clock
-	setup  *setup
+	hello  *hello
 	shm    *shm
 	sock   int
 	epoll  int
@@ -53,27 +53,24 @@ type loop struct {
 	stage  *stage
 	recv   *receiver
 	ring   advertRing // nil: raw sockets
-	ringAt []int64    // by group: when the ring last brought an advert
 	events [64]unix.EpollEvent
 
-	ports  []port
-	portOf []int // by group
-	sets   []set
-
-	tracked []trackedGroup // by group
+	sets   []*set
+	ports  []*port
+	coming []*member // of the set that begins next
+	terms  uint32    // those of ended sets were not above
 
 	ready    bool // the stage has looked at every port
 	startAt  int64
 	started  bool
+	allowed  bool  // to preempt
+	aside    bool  // maintenance
 	stopping int64 // when it began, 0 not
 	orphan   bool  // the daemon is gone
 	stopFlag atomic.Bool
 	limits   string
 	sleeps   sleeps
-
-	devices []*vip.MAC // by group; nil: no virtual MAC
-	noMAC   []bool     // by group: its device is not there
-	frame   []byte
+	frame    []byte
 
 	now    int64 // of this turn
 	inbox  []byte
@@ -83,33 +80,52 @@ type loop struct {
 
 	onRecord func([]byte) // takeRecord, bound once
 	onPacket func(arrival)
-	reading  int // the port that onPacket reads
+	reading  *port // whose packets onPacket takes
 }
 
 // port is one interface that carries groups of one family.
 type port struct {
+	slot    uint16
 	name    string
 	v6      bool
 	rx      int // raw socket: takes adverts, sends those by unicast; -1: none
 	to      to
 	addr    netip.Addr
 	reason  reason
-	byVRID  [256]uint16 // 1 + group
-	seen    int64       // when rx was last found empty
-	id      uint16      // IP identification
-	index   int32       // interface index
-	refused unix.Errno  // by the last send
+	members []*member
+	byVRID  [256]*member
+	seen    int64      // when rx was last found empty
+	id      uint16     // IP identification
+	index   int32      // interface index
+	refused unix.Errno // by the last send
 	count   vrrp.InterfaceCounters
 }
 
 // set is one vrrp.Set with its gate.
 type set struct {
 	*vrrp.Set
-	gate   gate
-	given  bool  // the role was handed over: see linger
-	raised bool  // the devices of virtual MACs are up: see cast
-	groups []int // by member
-	dirty  bool
+	slot    uint16
+	members []*member
+	gate    gate
+	given   bool // the role was handed over: see linger
+	raised  bool // the devices of virtual MACs are up: see cast
+	dirty   bool
+	vouched bool // the second path is about it
+	ending  bool
+	ended   bool // the stage has been told
+}
+
+// member is one group of a set.
+type member struct {
+	slot    uint16
+	at      int // in its set, and in that of package vrrp
+	cfg     group
+	set     *set
+	port    *port
+	tracked trackedGroup
+	device  *vip.MAC // nil: no virtual MAC
+	noMAC   bool     // its device is not there
+	ringAt  int64    // when the ring last brought an advert
 }
 
 // interrupt ends the loop as msgStop does; from any goroutine.
@@ -163,18 +179,17 @@ func (l *loop) wakeUp() {
 
 // each calls fn for every set and carries out what it asked for.
 func (l *loop) each(fn func(*set)) {
-	for i := range l.sets {
-		fn(&l.sets[i])
-		l.perform(i)
+	for _, s := range l.sets {
+		fn(s)
+		l.perform(s)
 	}
 }
 
 // sleep waits until something is ready or the next deadline.
 func (l *loop) sleep() (int, error) {
 	next := l.now + heartbeat
-	for i := range l.sets {
-		next = earlier(next, l.sets[i].NextDeadline())
-		next = earlier(next, l.sets[i].gate.deadline)
+	for _, s := range l.sets {
+		next = earlier(earlier(next, s.NextDeadline()), s.gate.deadline)
 	}
 	if !l.started {
 		next = earlier(next, l.startAt)
@@ -210,20 +225,21 @@ func (l *loop) serve(e *unix.EpollEvent) {
 		}
 		l.readReports()
 	case readyPort:
-		l.readPort(int(e.Pad))
+		if p := l.port(uint16(e.Pad)); p != nil {
+			l.readPort(p)
+		}
 	case readyRing:
 		l.readRing()
 	}
 }
 
 // readPort reads a raw socket; false: more is waiting.
-func (l *loop) readPort(i int) bool {
-	p := &l.ports[i]
+func (l *loop) readPort(p *port) bool {
 	if p.rx < 0 {
 		return true
 	}
 	before := l.clock.now()
-	l.reading = i
+	l.reading = p
 	empty := l.recv.drain(p.rx, p.v6, p.seen, drainLimit, l.onPacket)
 	if empty {
 		p.seen = before
@@ -233,7 +249,7 @@ func (l *loop) readPort(i int) bool {
 
 func (l *loop) takePacket(a arrival) {
 	if !a.ok {
-		l.ports[l.reading].count.ReceiveDropped++
+		l.reading.count.ReceiveDropped++
 		return
 	}
 	l.receive(l.reading, a.pdu, a.meta, a.at, fromSocket)
@@ -241,10 +257,9 @@ func (l *loop) takePacket(a arrival) {
 
 // receive is the first part of the checks of RFC 9568 section 7.1: up to the
 // virtual router that is meant.
-func (l *loop) receive(i int, pdu []byte, m vrrp.Meta, at int64, from origin) {
-	p := &l.ports[i]
+func (l *loop) receive(p *port, pdu []byte, m vrrp.Meta, at int64, from origin) {
 	vrid, d := vrrp.Peek(pdu)
-	g := int(p.byVRID[vrid]) - 1
+	g := p.byVRID[vrid]
 	if !l.believe(g, from) {
 		return
 	}
@@ -255,31 +270,19 @@ func (l *loop) receive(i int, pdu []byte, m vrrp.Meta, at int64, from origin) {
 		p.count.VersionErrors++
 	case d == vrrp.DropType:
 		p.count.InvalidType++
-	case g < 0:
+	case g == nil:
 		p.count.VRIDErrors++
-	case m.Src == l.source(g, p):
+	case m.Src == g.source():
 		p.count.SourceErrors++
 	default:
-		s := l.setup.setOf[g]
-		st := &l.sets[s]
-		if l.setup.groups[g].meant(&m) {
-			st.Receive(st.member(g), pdu, m, at, l.now)
+		if g.cfg.meant(&m) {
+			g.set.Receive(g.at, pdu, m, at, l.now)
 		} else {
-			st.RefusePeer(st.member(g))
+			g.set.RefusePeer(g.at)
 		}
-		st.dirty = true
-		l.perform(int(s))
+		g.set.dirty = true
+		l.perform(g.set)
 	}
-}
-
-// member is the index of group g within the set.
-func (s *set) member(g int) int {
-	for m, other := range s.groups {
-		if other == g {
-			return m
-		}
-	}
-	return 0
 }
 
 // decide runs the timers. A Backup's timer is believed only when every
@@ -288,30 +291,30 @@ func (l *loop) decide() error {
 	l.now = l.clock.now()
 	if !l.started && l.ready && l.now >= l.startAt {
 		l.started = true
-		l.each(func(s *set) { s.Start(l.now) })
+		l.each(l.start)
 	}
 	drained := true
 	if l.due() {
 		drained = l.drainAll()
 		l.now = l.clock.now()
 	}
-	for i := range l.sets {
-		s := &l.sets[i]
+	for _, s := range l.sets {
 		if t := s.NextDeadline(); t != 0 && l.now >= t {
 			s.Vouched(int64(l.shm.vouched().Load()))
 			s.Tick(l.now, drained)
 			s.dirty = true
-			l.perform(i)
+			l.perform(s)
 		}
-		l.do(i, s.gate.tick(l.now))
+		l.do(s, s.gate.tick(l.now))
+		l.leave(s)
 	}
 	return nil
 }
 
 // due: a Backup's deadline has passed.
 func (l *loop) due() bool {
-	for i := range l.sets {
-		if t := l.sets[i].NextDeadline(); t != 0 && l.now >= t && l.sets[i].State() == vrrp.Backup {
+	for _, s := range l.sets {
+		if t := s.NextDeadline(); t != 0 && l.now >= t && s.State() == vrrp.Backup {
 			return true
 		}
 	}
@@ -321,8 +324,8 @@ func (l *loop) due() bool {
 func (l *loop) drainAll() bool {
 	drained := true
 	l.readRing()
-	for i := range l.ports {
-		drained = l.readPort(i) && drained
+	for _, p := range l.ports {
+		drained = l.readPort(p) && drained
 	}
 	return drained
 }
@@ -340,8 +343,8 @@ func (l *loop) abandon() {
 	l.orphan = true
 	unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.sock, nil)
 	l.stop()
-	for i := range l.sets {
-		l.do(i, l.sets[i].gate.abandon())
+	for _, s := range l.sets {
+		l.do(s, s.gate.abandon())
 	}
 }
 
@@ -352,8 +355,8 @@ func (l *loop) finished() bool {
 		return false
 	}
 	idle := true
-	for i := range l.sets {
-		idle = idle && l.sets[i].gate.idle()
+	for _, s := range l.sets {
+		idle = idle && s.gate.idle()
 	}
 	if idle || l.now > l.stopping+farewell {
 		l.publish()

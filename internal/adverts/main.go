@@ -30,14 +30,6 @@ const (
 
 const memoryLimit = 64 << 20
 
-// setup is what the daemon tells at the start.
-type setup struct {
-	hello
-	groups []group   // by message.Group
-	setOf  []uint16  // by group
-	early  []message // what the daemon says of groups before they start
-}
-
 // Main is the child: the hidden command `tandem adverts`. fd is its end of
 // the socketpair; fd+1 is the shared memory, fd+2 the ring if the hello says
 // so. It returns when the daemon stopped it, is gone, or ctx ended, after
@@ -49,22 +41,22 @@ func Main(ctx context.Context, fd uintptr) error {
 	// order, or its end, that ends the child.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	limits := becomeRealTime()
-	s, err := readSetup(int(fd))
+	h, err := readHello(int(fd))
 	if err != nil {
 		return err
 	}
-	if s.Protocol != protocolNumber {
-		return fmt.Errorf("the daemon speaks adverts protocol %d, this binary %d: it was replaced under a running daemon", s.Protocol, protocolNumber)
+	if h.Protocol != protocolNumber {
+		return fmt.Errorf("the daemon speaks adverts protocol %d, this binary %d: it was replaced under a running daemon", h.Protocol, protocolNumber)
 	}
 	if n, err := vip.Cleanup(); err != nil {
 		fmt.Fprintf(os.Stderr, "adverts: remove %d addresses of a former run: %v\n", n, err)
 	}
-	l, err := newLoop(int(fd), s)
+	l, err := newLoop(int(fd), h)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	if s.Ring {
+	if h.Ring {
 		if err := l.openRing(int(fd) + 2); err != nil {
 			return err
 		}
@@ -125,57 +117,22 @@ func realTime(tid int, priority uint32) error {
 	return unix.SchedSetAttr(tid, &attr, 0)
 }
 
-// readSetup reads the daemon's messages up to msgGo.
-func readSetup(fd int) (*setup, error) {
-	s := &setup{}
+// readHello reads the daemon's first message; the loop reads all others.
+func readHello(fd int) (*hello, error) {
 	buf := make([]byte, maxMessage)
-	for {
-		n, err := readWait(fd, buf)
-		if err != nil {
-			return nil, fmt.Errorf("read the configuration from the daemon: %w", err)
-		}
-		var m message
-		if err := m.parse(buf[:n]); err != nil {
-			return nil, err
-		}
-		switch m.Type {
-		case msgHello:
-			err = s.hello.parse(m.Tail)
-		case msgGroup:
-			var g group
-			if err = g.parse(m.Tail); err == nil {
-				s.groups = append(s.groups, g)
-				s.setOf = append(s.setOf, m.Set)
-			}
-		case msgGo:
-			return s, s.check()
-		case msgTrack:
-			m.Tail = nil
-			s.early = append(s.early, m)
-		case msgStop:
-			return nil, errors.New("stopped before the configuration was complete")
-		}
-		if err != nil {
-			return nil, err
-		}
+	n, err := readWait(fd, buf)
+	if err != nil {
+		return nil, fmt.Errorf("read the daemon's hello: %w", err)
 	}
-}
-
-// check guards the loop's indices.
-func (s *setup) check() error {
-	seen := make([]bool, s.Sets)
-	for _, i := range s.setOf {
-		if int(i) >= len(seen) {
-			return fmt.Errorf("%w: set %d of %d", errMessage, i, s.Sets)
-		}
-		seen[i] = true
+	var m message
+	if err := m.parse(buf[:n]); err != nil {
+		return nil, err
 	}
-	for i, ok := range seen {
-		if !ok {
-			return fmt.Errorf("%w: set %d has no group", errMessage, i)
-		}
+	if m.Type != msgHello {
+		return nil, fmt.Errorf("%w: type %d before the hello", errMessage, m.Type)
 	}
-	return nil
+	h := &hello{}
+	return h, h.parse(m.Tail)
 }
 
 // readWait reads one message from a socket that does not block.

@@ -14,71 +14,126 @@ import (
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
-// names maps the indices of the messages to the names of the configuration;
-// only the daemon's side knows names.
+// names maps the slots of the messages to the names of the configuration; only
+// the daemon's side knows names. It does not change: other names take its place
+// (Process.naming).
 type names struct {
-	groups     []config.Group // enabled ones; index: message.Group
-	setOf      []uint16       // by group
-	sets       []string       // index: message.Set
-	index      map[string]uint16
-	interfaces []string // one for each family, in the order of first use by a group
+	groups []namedGroup // by message.Group
+	sets   []string     // by message.Set; "": free
+	ports  []namedPort  // by the port of a group
+	room   int
 	*tracking
 }
 
-// nameSets forms the sets: one per sync group with its members, one per group
-// that is in none.
-func nameSets(groups []config.Group, syncs []config.SyncGroup) (*names, error) {
-	n := &names{index: map[string]uint16{}, tracking: &tracking{faults: map[uint16]string{}}}
-	syncOf := map[string]string{}
-	for _, s := range syncs {
-		for _, m := range s.Member {
-			syncOf[m] = s.Name
-		}
-	}
-	type port struct {
-		name string
-		v6   bool
-	}
-	seen := map[port]bool{}
-	for _, g := range groups {
-		if g.Disable {
-			continue
-		}
-		set := g.Name
-		if s, ok := syncOf[g.Name]; ok {
-			set = s
-		}
-		i, ok := n.index[set]
-		if !ok {
-			i = uint16(len(n.sets))
-			n.index[set] = i
-			n.sets = append(n.sets, set)
-		}
-		n.groups = append(n.groups, g)
-		n.setOf = append(n.setOf, i)
-		if p := (port{g.Interface, g.IPv6()}); !seen[p] {
-			seen[p] = true
-			n.interfaces = append(n.interfaces, g.Interface)
-		}
-	}
-	if len(n.groups) == 0 {
-		return nil, fmt.Errorf("no enabled group")
-	}
-	return n, nil
+type namedGroup struct {
+	config.Group        // no Name: the slot is free
+	set, port    uint16 // slots
 }
 
-// with is n with other configurations of the same groups.
-func (n *names) with(groups []config.Group) *names {
+func (g *namedGroup) live() bool { return g.Name != "" }
+
+// namedPort is one interface with groups of one family.
+type namedPort struct {
+	name string // "": the slot is free
+	v6   bool
+}
+
+func noNames(room int) *names {
+	return &names{room: room, tracking: &tracking{said: map[string]Tracked{}, faults: map[uint16]string{}}}
+}
+
+func (n *names) clone() *names {
 	next := *n
-	next.groups = slices.Clone(n.groups)
+	next.groups, next.sets, next.ports = slices.Clone(n.groups), slices.Clone(n.sets), slices.Clone(n.ports)
+	return &next
+}
+
+// set finds a set's slot.
+func (n *names) set(name string) (slot uint16, ok bool) {
+	i := slices.Index(n.sets, name)
+	return uint16(max(i, 0)), i >= 0 && name != ""
+}
+
+// with gives a set and its groups slots, and ports that are new.
+func (n *names) with(s config.Set) (next *names, err error) {
+	next = n.clone()
+	if _, known := n.set(s.Name); known {
+		return nil, fmt.Errorf("set %q is there already", s.Name)
+	}
+	set := free(&next.sets, func(s string) bool { return s == "" })
+	next.sets[set] = s.Name
+	for _, g := range s.Groups {
+		named := namedGroup{Group: g, set: uint16(set), port: uint16(next.port(namedPort{g.Interface, g.IPv6()}))}
+		next.groups[free(&next.groups, func(g namedGroup) bool { return !g.live() })] = named
+	}
+	if most := max(len(next.sets), len(next.groups), len(next.ports)); most > n.room {
+		return nil, fmt.Errorf("there is room for %d groups", n.room)
+	}
+	return next, nil
+}
+
+func (n *names) port(p namedPort) int {
+	if i := slices.Index(n.ports, p); i >= 0 {
+		return i
+	}
+	i := free(&n.ports, func(p namedPort) bool { return p.name == "" })
+	n.ports[i] = p
+	return i
+}
+
+// free is the index of the first free element, a new one if need be.
+func free[T any](all *[]T, isFree func(T) bool) int {
+	i := slices.IndexFunc(*all, isFree)
+	if i < 0 {
+		i = len(*all)
+		*all = append(*all, *new(T))
+	}
+	return i
+}
+
+// without is n without a set, its groups, and the ports that it was the last on.
+func (n *names) without(set uint16) *names {
+	next := n.clone()
+	next.sets[set] = ""
+	used := make([]bool, len(next.ports))
+	for i := range next.groups {
+		switch g := &next.groups[i]; {
+		case g.live() && g.set == set:
+			*g = namedGroup{}
+			n.heal(uint16(i))
+		case g.live():
+			used[g.port] = true
+		}
+	}
+	for i := range used {
+		if !used[i] {
+			next.ports[i] = namedPort{}
+		}
+	}
+	return next
+}
+
+// changed is n with other configurations of the same groups.
+func (n *names) changed(groups []config.Group) *names {
+	next := n.clone()
 	for i := range next.groups {
 		for _, g := range groups {
 			if g.Name == next.groups[i].Name {
-				next.groups[i] = g
+				next.groups[i].Group = g
 			}
 		}
 	}
-	return &next
+	return next
+}
+
+// members are the slots of a set's groups.
+func (n *names) members(set uint16) (out []uint16) {
+	for i := range n.groups {
+		if n.groups[i].live() && n.groups[i].set == set {
+			out = append(out, uint16(i))
+		}
+	}
+	return out
 }
 
 // wireGroup is g as the child needs it.
@@ -99,22 +154,24 @@ func wireGroup(g config.Group) group {
 	return w
 }
 
-// message tells the child of group i.
-func (n *names) message(i int) message {
-	w := wireGroup(n.groups[i])
-	return message{Type: msgGroup, Group: uint16(i), Set: n.setOf[i], Tail: w.append(nil)}
+// message tells the child of a group.
+func (n *names) message(t messageType, group uint16) message {
+	g := &n.groups[group]
+	w := wireGroup(g.Group)
+	return message{Type: t, Group: group, Set: g.set, Value: int64(g.port), Tail: w.append(nil)}
 }
 
 // event translates a message of the child; nil: nothing to tell.
 func (n *names) event(m *message) Event {
-	if int(m.Set) >= len(n.sets) || int(m.Group) >= len(n.groups) {
+	on := m.Flags&flagOn != 0
+	if m.Type == msgReady {
+		return Ready{RealTime: string(m.Tail), Ring: on, At: m.At}
+	}
+	if int(m.Set) >= len(n.sets) || int(m.Group) >= len(n.groups) || n.sets[m.Set] == "" {
 		return nil
 	}
 	set, group := n.sets[m.Set], n.groups[m.Group].Name
-	on := m.Flags&flagOn != 0
 	switch m.Type {
-	case msgReady:
-		return Ready{RealTime: string(m.Tail), Ring: on, At: m.At}
 	case msgPromoting:
 		return Promoting{Set: set, Term: m.Term, Cause: vrrp.Cause(m.Cause), Silence: time.Duration(m.Value), At: m.At}
 	case msgAddressesIn:
@@ -136,6 +193,12 @@ func (n *names) event(m *message) Event {
 			Text: n.alarmText(m), At: m.At}
 	case msgRival:
 		return Rival{Set: set, Peer: m.Peer, At: m.At}
+	case msgEnded:
+		e := Ended{Set: set, At: m.At}
+		for _, i := range n.members(m.Set) {
+			e.Groups = append(e.Groups, n.groups[i].Name)
+		}
+		return e
 	case msgRefused:
 		what := "take-over"
 		if messageType(m.Kind) == msgHandOver {
@@ -206,7 +269,7 @@ func (n *names) reason(group uint16, r reason) string {
 }
 
 func (n *names) alarmText(m *message) string {
-	g := n.groups[m.Group]
+	g := &n.groups[m.Group]
 	switch AlarmKind(m.Kind) {
 	case AlarmSilent:
 		return "no Active is heard on " + g.Interface + " while the other members of the sync group hear one: " +
@@ -238,9 +301,9 @@ func (n *names) alarmText(m *message) string {
 
 // interfacesOf are those that carry the members of a set.
 func (n *names) interfacesOf(set uint16) (out []string) {
-	for i, g := range n.groups {
-		if n.setOf[i] == set && !slices.Contains(out, g.Interface) {
-			out = append(out, g.Interface)
+	for _, i := range n.members(set) {
+		if iface := n.groups[i].Interface; !slices.Contains(out, iface) {
+			out = append(out, iface)
 		}
 	}
 	return out

@@ -10,29 +10,28 @@ import (
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
-// perform carries out what set i asked for.
-func (l *loop) perform(i int) {
-	s := &l.sets[i]
+// perform carries out what a set asked for.
+func (l *loop) perform(s *set) {
 	for _, a := range s.Actions() {
-		m := message{Set: uint16(i), Group: uint16(s.groups[a.Member]), At: l.now, Flags: bit(a.On)}
+		m := message{Set: s.slot, Group: s.members[a.Member].slot, At: l.now, Flags: bit(a.On)}
 		switch a.Kind {
 		case vrrp.ActSend:
-			l.send(i, a)
+			l.send(s, a)
 		case vrrp.ActPromote:
-			l.promote(i, a)
+			l.promote(s, a)
 		case vrrp.ActDemote:
 			m.Cause = uint8(a.Cause)
-			l.demote(i, m)
+			l.demote(s, m)
 		case vrrp.ActAnnounce:
 			if a.Peer.IsValid() { // the daemon says when
 				m.Type, m.Peer = msgRival, a.Peer
 				l.tell(m)
 				continue
 			}
-			l.announce(i)
+			l.announce(s)
 		case vrrp.ActChanged:
 			m.Type, m.Kind = msgChanged, uint8(a.From)<<4|uint8(a.To)
-			m.Group, m.Value = l.waitsFor(i)
+			m.Group, m.Value = s.waitsFor()
 			l.tell(m)
 		case vrrp.ActWouldPreempt:
 			m.Type = msgWouldPreempt
@@ -52,39 +51,36 @@ func (l *loop) perform(i int) {
 }
 
 // promote tells the daemon; the addresses wait for its word.
-func (l *loop) promote(i int, a vrrp.Action) {
+func (l *loop) promote(s *set, a vrrp.Action) {
 	if a.Due != 0 {
 		observe(l.shm.decided(), l.clock.now()-a.Due)
 	}
-	g := &l.sets[i].gate
-	g.promote(l.now)
-	l.tell(message{Type: msgPromoting, Set: uint16(i), Term: g.term, Cause: uint8(a.Cause), Value: a.Silence, At: l.now})
+	s.gate.promote(l.now)
+	l.tell(message{Type: msgPromoting, Set: s.slot, Term: s.gate.term, Cause: uint8(a.Cause), Value: a.Silence, At: l.now})
 }
 
-func (l *loop) demote(i int, m message) {
-	g := &l.sets[i].gate
-	l.sets[i].raised = false // the next role's first advert goes out before it is told
-	l.sets[i].given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
-	if g.present {
-		l.order(order{kind: orderHush, set: uint16(i)})
+func (l *loop) demote(s *set, m message) {
+	s.raised = false // the next role's first advert goes out before it is told
+	s.given = vrrp.Cause(m.Cause) == vrrp.CauseHandedOver
+	if s.gate.present {
+		l.order(order{kind: orderHush, set: s.slot})
 	}
-	do := g.demote(l.now)
-	m.Type, m.Term, m.Group = msgDemoting, g.term, 0
+	do := s.gate.demote(l.now)
+	m.Type, m.Term, m.Group = msgDemoting, s.gate.term, 0
 	l.tell(m)
-	l.do(i, do&^doTellDemoting)
+	l.do(s, do&^doTellDemoting)
 	if l.orphan {
-		l.do(i, g.abandon())
+		l.do(s, s.gate.abandon())
 	}
 }
 
 // do carries out what a gate asked for.
-func (l *loop) do(i int, do gateDo) {
+func (l *loop) do(s *set, do gateDo) {
 	if do == 0 {
 		return
 	}
-	s := &l.sets[i]
-	o := order{set: uint16(i), term: s.gate.term, linger: s.given}
-	m := message{Set: uint16(i), Term: s.gate.term, At: l.now}
+	o := order{set: s.slot, term: s.gate.term, linger: s.given}
+	m := message{Set: s.slot, Term: s.gate.term, At: l.now}
 	if do&doInstall != 0 {
 		o.kind = orderInstall
 		l.order(o)
@@ -104,24 +100,22 @@ func (l *loop) do(i int, do gateDo) {
 	s.dirty = true
 	if do&doRefuse != 0 {
 		s.Refuse(l.now)
-		l.perform(i)
+		l.perform(s)
 	}
 }
 
 // send puts one advert on the wire.
-func (l *loop) send(i int, a vrrp.Action) {
-	s := &l.sets[i]
-	g := s.groups[a.Member]
-	p := &l.ports[l.portOf[g]]
-	src := l.source(g, p)
+func (l *loop) send(s *set, a vrrp.Action) {
+	g := s.members[a.Member]
+	src := g.source()
 	st := s.Status(a.Member)
-	if !src.IsValid() || p.index == 0 {
+	if !src.IsValid() || g.port.index == 0 {
 		st.Counters.SendErrors++
 		return
 	}
 	sum := s.Advert(a.Member, a.Priority, &l.advert)
-	err := l.transmit(g, p, src, sum)
-	l.noteSend(i, g, p, err)
+	err := l.transmit(g, src, sum)
+	l.noteSend(g, err)
 	if err != nil {
 		st.Counters.SendErrors++
 		return
@@ -132,61 +126,57 @@ func (l *loop) send(i int, a vrrp.Action) {
 }
 
 // noteSend tells when a port begins, or ends, to refuse adverts.
-func (l *loop) noteSend(i, g int, p *port, err error) {
+func (l *loop) noteSend(g *member, err error) {
 	errno, _ := err.(unix.Errno)
-	if errno == p.refused {
+	if errno == g.port.refused {
 		return
 	}
-	p.refused = errno
-	l.tell(message{Type: msgAlarm, Set: uint16(i), Group: uint16(g), Kind: uint8(AlarmSend),
+	g.port.refused = errno
+	l.tell(message{Type: msgAlarm, Set: g.set.slot, Group: g.slot, Kind: uint8(AlarmSend),
 		Value: int64(errno), Flags: bit(errno != 0), At: l.now})
 }
 
 // source is the group's source address: the configured one, or the
 // interface's primary address.
-func (l *loop) source(g int, p *port) netip.Addr {
-	if src := l.setup.groups[g].Source; src.IsValid() {
+func (g *member) source() netip.Addr {
+	if src := g.cfg.Source; src.IsValid() {
 		return src
 	}
-	return p.addr
+	return g.port.addr
 }
 
-// waitsFor names the first member of set i that is in fault, and why.
-func (l *loop) waitsFor(i int) (group uint16, why int64) {
-	for _, g := range l.sets[i].groups {
-		if r := l.fault(g); r != reasonNone {
-			return uint16(g), int64(r)
+// waitsFor names the first member that is in fault, and why.
+func (s *set) waitsFor() (group uint16, why int64) {
+	for _, g := range s.members {
+		if r := g.fault(); r != reasonNone {
+			return g.slot, int64(r)
 		}
 	}
-	return uint16(l.sets[i].groups[0]), int64(reasonStopped)
+	return s.members[0].slot, int64(reasonStopped)
 }
 
-// fault is why group g cannot have the role.
-func (l *loop) fault(g int) reason {
-	r := l.portFault(g)
-	if r == reasonNone && l.tracked[g].fault {
+// fault is why a group cannot have the role.
+func (g *member) fault() reason {
+	r := g.portFault()
+	if r == reasonNone && g.tracked.fault {
 		return reasonTracked
 	}
 	return r
 }
 
-// portFault is why group g cannot work.
-func (l *loop) portFault(g int) reason {
-	p := &l.ports[l.portOf[g]]
+// portFault is why a group cannot work.
+func (g *member) portFault() reason {
+	p := g.port
 	switch {
 	case p.reason == reasonNone,
-		p.reason == reasonDown && l.tracked[g].loose,
-		p.reason.ofAddress() && l.setup.groups[g].Source.IsValid():
-		return l.deviceFault(g)
+		p.reason == reasonDown && g.tracked.loose,
+		p.reason.ofAddress() && g.cfg.Source.IsValid():
+		if g.noMAC {
+			return reasonNoDevice
+		}
+		return reasonNone
 	}
 	return p.reason
-}
-
-func (l *loop) deviceFault(g int) reason {
-	if l.noMAC[g] {
-		return reasonNoDevice
-	}
-	return reasonNone
 }
 
 // tell writes to the daemon without waiting.
@@ -217,64 +207,77 @@ func (l *loop) readSocket() {
 			return
 		}
 		var m message
-		if m.parse(l.inbox[:n]) == nil && int(m.Set) < len(l.sets) {
+		if m.parse(l.inbox[:n]) == nil {
 			l.obey(&m)
 		}
 	}
 }
 
 func (l *loop) obey(m *message) {
-	i := int(m.Set)
-	s := &l.sets[i]
+	switch m.Type {
+	case msgGroup:
+		l.admit(m)
+	case msgTrack:
+		l.track(m)
+	case msgBegin:
+		l.begin(m)
+	case msgGo:
+		l.order(order{kind: orderGo})
+	case msgChange:
+		l.reconfigure(m)
+	case msgAllow:
+		l.allowed = m.Flags&flagOn != 0
+		l.each(func(s *set) { s.AllowPreempt(l.allowed) })
+	case msgAside:
+		l.aside = m.Flags&flagOn != 0
+		l.each(func(s *set) { s.SetAside(l.aside, l.now); s.dirty = true })
+	case msgStop:
+		l.stop()
+	default:
+		if s := l.set(m.Set); s != nil {
+			l.obeyFor(s, m)
+			l.perform(s)
+		}
+	}
+}
+
+// obeyFor is what concerns one set.
+func (l *loop) obeyFor(s *set, m *message) {
 	switch m.Type {
 	case msgFenced:
-		l.do(i, s.gate.fenced(m.Term))
+		l.do(s, s.gate.fenced(m.Term))
 	case msgReleased:
-		l.do(i, s.gate.released(m.Term))
+		l.do(s, s.gate.released(m.Term))
 	case msgTakeOver:
 		l.refuseUnless(s.TakeOver(l.now), m)
 	case msgHandOver:
 		l.refuseUnless(s.HandOver(l.now), m)
 	case msgAnnounce:
-		l.announce(i)
-	case msgAllow:
-		for j := range l.sets {
-			l.sets[j].AllowPreempt(m.Flags&flagOn != 0)
-		}
-	case msgTrack:
-		l.track(m)
-	case msgGroup:
-		l.reconfigure(m)
-	case msgAside:
-		l.each(func(s *set) { s.SetAside(m.Flags&flagOn != 0, l.now); s.dirty = true })
-	case msgStop:
-		l.stop()
+		l.announce(s)
+	case msgEnd:
+		l.end(s)
 	}
-	l.perform(i)
 }
 
 // reconfigure takes over what may change of a group while it runs. Its priority
 // is the daemon's to say: msgTrack.
 func (l *loop) reconfigure(m *message) {
 	var to group
-	i := int(m.Group)
-	if i >= len(l.setup.groups) || to.parse(m.Tail) != nil {
+	g := l.member(m.Group)
+	if g == nil || g.set == nil || to.parse(m.Tail) != nil {
 		return
 	}
-	g := &l.setup.groups[i]
-	g.Preempt, g.PreemptDelay, g.Addresses = to.Preempt, to.PreemptDelay, to.Addresses
-	g.Place.Excluded, g.Place.Timing = to.Place.Excluded, to.Place.Timing
-	set := l.setup.setOf[i]
-	s := &l.sets[set]
-	s.Reconfigure(s.member(i), machineConfig(g))
-	to = *g // the stage's own
-	l.order(order{kind: orderGroup, set: set, group: m.Group, to: &to})
+	cfg := &g.cfg
+	cfg.Preempt, cfg.PreemptDelay, cfg.Addresses = to.Preempt, to.PreemptDelay, to.Addresses
+	cfg.Place.Excluded, cfg.Place.Timing = to.Place.Excluded, to.Place.Timing
+	g.set.Reconfigure(g.at, machineConfig(cfg))
+	l.order(order{kind: orderGroup, set: g.set.slot, seats: []seat{g.seat()}})
 }
 
 // announce orders the addresses to be announced again, if they are in.
-func (l *loop) announce(i int) {
-	if g := &l.sets[i].gate; g.present {
-		l.order(order{kind: orderAnnounce, set: uint16(i), term: g.term})
+func (l *loop) announce(s *set) {
+	if s.gate.present {
+		l.order(order{kind: orderAnnounce, set: s.slot, term: s.gate.term})
 	}
 }
 
@@ -297,31 +300,45 @@ func (l *loop) readReports() {
 }
 
 func (l *loop) heed(r *report) {
-	i := int(r.set)
 	switch r.kind {
-	case reportInstalled:
-		l.sets[i].raised = l.sets[i].raised || r.term == l.sets[i].gate.term
-		l.do(i, l.sets[i].gate.installed(r.term))
-	case reportRemoved:
-		l.do(i, l.sets[i].gate.removed(r.term))
 	case reportPort:
 		l.changePort(r)
-	case reportMAC:
-		l.noMAC[r.group] = !r.on
-		l.faultChanged(int(r.group))
+		return
 	case reportReady:
 		l.ready = true
-		l.startAt = l.now + l.setup.StartupDelay
+		l.startAt = l.now + l.hello.StartupDelay
 		l.tell(message{Type: msgReady, At: l.now, Flags: bit(l.ring != nil), Tail: []byte(l.limits)})
+		return
+	}
+	s := l.set(r.set)
+	if s == nil {
+		return
+	}
+	switch r.kind {
+	case reportInstalled:
+		s.raised = s.raised || r.term == s.gate.term
+		l.do(s, s.gate.installed(r.term))
+	case reportRemoved:
+		l.do(s, s.gate.removed(r.term))
+	case reportMAC:
+		if g := l.member(r.group); g != nil {
+			g.noMAC = !r.on
+			l.faultChanged(g)
+		}
 	case reportAddress:
 		l.tell(message{Type: msgAlarm, Set: r.set, Group: r.group, Kind: uint8(AlarmAddress),
 			Term: uint32(r.port), Value: int64(r.errno), Flags: bit(r.on), At: l.now})
+	case reportEnded:
+		l.forget(s)
 	}
 }
 
 // changePort takes a port's new state over; the groups on it follow at once.
 func (l *loop) changePort(r *report) {
-	p := &l.ports[r.port]
+	p := l.port(r.port)
+	if p == nil {
+		return
+	}
 	if r.rx != p.rx {
 		if p.rx >= 0 {
 			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, p.rx, nil)
@@ -335,63 +352,58 @@ func (l *loop) changePort(r *report) {
 	}
 	p.reason, p.addr, p.index = r.reason, r.addr, r.index
 	p.to = destination(r.index, p.v6)
-	for g := range l.setup.groups {
-		if l.portOf[g] != int(r.port) {
-			continue
+	for _, g := range p.members {
+		if g.set != nil {
+			g.set.SetSource(g.at, g.source())
+			l.faultChanged(g)
 		}
-		s := &l.sets[l.setup.setOf[g]]
-		s.SetSource(s.member(g), l.source(g, p))
-		l.faultChanged(g)
 	}
 }
 
 // faultChanged tells the set of group g what has become of its fault.
-func (l *loop) faultChanged(g int) {
-	i := int(l.setup.setOf[g])
-	s := &l.sets[i]
-	s.SetFault(s.member(g), l.portFault(g) != reasonNone, l.now)
-	s.dirty = true
-	l.perform(i)
+func (l *loop) faultChanged(g *member) {
+	g.set.SetFault(g.at, g.portFault() != reasonNone, l.now)
+	g.set.dirty = true
+	l.perform(g.set)
 }
 
 // publish writes the state of every set that changed.
 func (l *loop) publish() {
-	for i := range l.sets {
-		s := &l.sets[i]
+	for _, s := range l.sets {
 		if !s.dirty {
 			continue
 		}
 		s.dirty = false
-		for m, g := range s.groups {
-			l.publishGroup(s, m, g)
+		for _, g := range s.members {
+			l.publishGroup(g)
 		}
 	}
-	for i := range l.ports {
-		l.shm.publishInterface(i, &l.ports[i].count)
+	for _, p := range l.ports {
+		l.shm.publishInterface(int(p.slot), &p.count)
 	}
 }
 
-func (l *loop) publishGroup(s *set, m, g int) {
-	st := s.Status(m)
+func (l *loop) publishGroup(g *member) {
+	st := g.set.Status(g.at)
 	c := groupCell{
 		state: st.State, priority: st.Priority, activePriority: st.ActivePriority,
 		active: st.Active, activeInterval: st.ActiveInterval, since: st.Since, counters: st.Counters,
 		checksum: st.Checksum, peerChecksum: st.PeerChecksum,
 		flags: st8(st.WouldPreempt, cellWouldPreempt) | st8(st.Conflict, cellConflict) |
-			st8(s.gate.state == gateIn, cellAddressesIn),
+			st8(g.set.gate.state == gateIn, cellAddressesIn),
 	}
 	if st.State == vrrp.Initialize {
-		c.reason = l.initializeReason(s, g)
+		c.reason = l.initializeReason(g)
 	}
-	l.shm.publish(g, &c)
+	l.shm.publish(int(g.slot), &c)
 }
 
-func (l *loop) initializeReason(s *set, g int) reason {
-	if r := l.fault(g); r != reasonNone {
+func (l *loop) initializeReason(g *member) reason {
+	if r := g.fault(); r != reasonNone {
 		return r
 	}
 	switch {
-	case l.stopping != 0:
+	case l.stopping != 0, g.set.ending:
 		return reasonStopped
 	case !l.started:
 		return reasonStarting

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,9 +55,12 @@ type Process struct {
 	sock   *os.File
 	shm    *shm
 	names  atomic.Pointer[names]
+	naming sync.Mutex // who gives it other names
 	events chan Event
 	done   chan struct{} // closed when the child was reaped and Exited delivered
 	log    *slog.Logger
+
+	vouched string // Config.Vouched
 
 	mu       sync.Mutex // sock's writes, stopping
 	stopping bool
@@ -67,11 +70,12 @@ type Process struct {
 // ctx ends the child is stopped as by Stop. Events must be read until the
 // channel is closed.
 func Start(ctx context.Context, cfg Config) (*Process, error) {
-	names, err := nameSets(cfg.Groups, cfg.SyncGroups)
-	if err != nil {
-		return nil, fmt.Errorf("start adverts: %w", err)
+	sets := (&config.VRRP{Groups: cfg.Groups, SyncGroups: cfg.SyncGroups}).Sets()
+	if len(sets) == 0 {
+		return nil, errors.New("start adverts: no enabled group")
 	}
-	shared, err := createShm(len(names.groups), len(names.interfaces))
+	names := noNames(max(leastRoom, 2*len(cfg.Groups)))
+	shared, err := createShm(names.room)
 	if err != nil {
 		return nil, fmt.Errorf("start adverts: %w", err)
 	}
@@ -82,12 +86,13 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	}
 	defer theirs.Close()
 	p := &Process{
-		cmd:    command(cfg, theirs, shared.file),
-		sock:   ours,
-		shm:    shared,
-		events: make(chan Event, 256),
-		done:   make(chan struct{}),
-		log:    cfg.Log,
+		cmd:     command(cfg, theirs, shared.file),
+		sock:    ours,
+		shm:     shared,
+		events:  make(chan Event, 256),
+		done:    make(chan struct{}),
+		log:     cfg.Log,
+		vouched: cfg.Vouched,
 	}
 	p.names.Store(names)
 	if p.log == nil {
@@ -98,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		shared.close()
 		return nil, fmt.Errorf("start adverts: %w", err)
 	}
-	if err := p.configure(cfg); err != nil {
+	if err := p.configure(cfg, sets); err != nil {
 		p.log.Error("configure adverts", "error", err)
 		ours.Close() // the child ends by itself, Exited reports it
 	}
@@ -125,6 +130,9 @@ func command(cfg Config, sock, shared *os.File) *exec.Cmd {
 	return cmd
 }
 
+// leastRoom is the least room for groups that are added while the child runs.
+const leastRoom = 1024
+
 // socketBuffer holds what 255 groups have to say when all change at once, some
 // six messages each of 1 KiB as the kernel counts them: the child, which never
 // waits, drops what does not fit.
@@ -143,56 +151,27 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "adverts"), os.NewFile(uintptr(fds[1]), "adverts-child"), nil
 }
 
-// configure sends hello, every group, go.
-func (p *Process) configure(cfg Config) error {
+// configure sends hello, every set, go.
+func (p *Process) configure(cfg Config, sets []config.Set) error {
 	names := p.names.Load()
+	maps.Copy(names.said, cfg.Tracked)
 	h := hello{
 		Protocol:       protocolNumber,
-		Sets:           uint16(len(names.sets)),
+		Room:           uint16(names.room),
 		GateTimeout:    int64(orDefault(cfg.GateTimeout, DefaultGateTimeout)),
 		ReleaseTimeout: int64(orDefault(cfg.ReleaseTimeout, DefaultReleaseTimeout)),
 		StartupDelay:   int64(cfg.StartupDelay),
 		GatePreempt:    cfg.GatePreempt,
 		Ring:           cfg.Ring != nil,
 		SecondPath:     uint8(cfg.SecondPath),
-		Vouched:        names.index[cfg.Vouched],
 	}
 	if err := p.write(message{Type: msgHello, Tail: h.append(nil)}); err != nil {
 		return err
 	}
-	for i := range names.groups {
-		if err := p.write(names.message(i)); err != nil {
-			return err
-		}
-	}
-	for i, g := range names.groups {
-		if t, ok := cfg.Tracked[g.Name]; ok {
-			if err := p.write(names.track(uint16(i), t)); err != nil {
-				return err
-			}
-		}
+	if err := p.Begin(sets); err != nil {
+		return err
 	}
 	return p.write(message{Type: msgGo})
-}
-
-// Reconfigure gives groups, found by their names, other addresses, preemption
-// and announcements while they run. Nothing else of them may have changed. A group
-// that is as it was hears nothing; what stays of another's addresses stays in.
-func (p *Process) Reconfigure(groups []config.Group) error {
-	old := p.names.Load()
-	next := old.with(groups)
-	p.names.Store(next)
-	for i := range next.groups {
-		was, is := wireGroup(old.groups[i]), wireGroup(next.groups[i])
-		was.Priority = is.Priority // Track's
-		if reflect.DeepEqual(was, is) {
-			continue
-		}
-		if err := p.write(next.message(i)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -252,12 +231,11 @@ func (p *Process) Stop() {
 // PID is the child's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
+// answer is late where the set has ended.
 func (p *Process) answer(t messageType, set string, term uint32) {
-	i, ok := p.names.Load().index[set]
-	if !ok {
-		panic(fmt.Sprintf("adverts: no set %q", set))
+	if i, ok := p.names.Load().set(set); ok {
+		p.post(message{Type: t, Set: i, Term: term})
 	}
-	p.post(message{Type: t, Set: i, Term: term})
 }
 
 // post writes m; an error means that the child is gone, which read reports.
@@ -290,9 +268,14 @@ func (p *Process) read() {
 			p.log.Error("read from adverts process", "error", err)
 			continue
 		}
-		if e := p.names.Load().event(&m); e != nil {
-			p.events <- e
+		e := p.names.Load().event(&m)
+		if e == nil {
+			continue
 		}
+		if m.Type == msgEnded {
+			p.ended(m.Set)
+		}
+		p.events <- e
 	}
 	err := p.cmd.Wait()
 	p.mu.Lock()

@@ -38,7 +38,6 @@ func (l *loop) openRing(fd int) error {
 		return err
 	}
 	l.ring = r
-	l.ringAt = make([]int64, len(l.setup.groups))
 	l.onRecord = l.takeRecord
 	return l.listen(r.FD(), readyRing, 0)
 }
@@ -54,27 +53,26 @@ func (l *loop) takeRecord(rec []byte) {
 	if err != nil {
 		return
 	}
-	for i := range l.ports {
-		p := &l.ports[i]
+	for _, p := range l.ports {
 		if p.index != int32(a.IfIndex) || p.index == 0 || p.v6 != a.Src.Is6() {
 			continue
 		}
-		if a.Dst != multicast(p.v6) && !l.speaksFrom(i, a.Dst) {
+		if a.Dst != multicast(p.v6) && !p.speaksFrom(a.Dst) {
 			return // forwarded through this router, between others
 		}
-		l.receive(i, a.Payload, vrrp.Meta{Src: a.Src, Dst: a.Dst, TTL: a.TTL}, a.At, fromRing)
+		l.receive(p, a.Payload, vrrp.Meta{Src: a.Src, Dst: a.Dst, TTL: a.TTL}, a.At, fromRing)
 		return
 	}
 }
 
-// speaksFrom: adverts of port i are sent from this address, by one of its
+// speaksFrom: adverts of the port are sent from this address, by one of its
 // groups at least.
-func (l *loop) speaksFrom(i int, a netip.Addr) bool {
-	if a == l.ports[i].addr {
+func (p *port) speaksFrom(a netip.Addr) bool {
+	if a == p.addr {
 		return true
 	}
-	for g := range l.setup.groups {
-		if l.portOf[g] == i && l.setup.groups[g].Source == a {
+	for _, g := range p.members {
+		if g.cfg.Source == a {
 			return true
 		}
 	}
@@ -82,16 +80,16 @@ func (l *loop) speaksFrom(i int, a netip.Addr) bool {
 }
 
 // believe says whether an advert of group g counts, by the way it came.
-func (l *loop) believe(g int, from origin) bool {
+func (l *loop) believe(g *member, from origin) bool {
 	switch {
 	case l.ring == nil:
 		return true
 	case from == fromRing:
-		if g >= 0 {
-			l.ringAt[g] = l.now
+		if g != nil {
+			g.ringAt = l.now
 		}
 		return true
-	case g < 0 || l.byRing(g):
+	case g == nil || l.byRing(g):
 		return false
 	}
 	if l.readRing(); l.byRing(g) { // it came since the ring was read
@@ -104,6 +102,6 @@ func (l *loop) believe(g int, from origin) bool {
 }
 
 // byRing says whether the ring has brought adverts of group g of late.
-func (l *loop) byRing(g int) bool {
-	return l.now-l.ringAt[g] <= deafAfter*l.setup.groups[g].Interval
+func (l *loop) byRing(g *member) bool {
+	return l.now-g.ringAt <= deafAfter*g.cfg.Interval
 }

@@ -58,8 +58,8 @@ func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // transmit puts l.advert of group g on the wire, to each peer or to all. The error is the
 // first; the other peers get theirs.
-func (l *loop) transmit(g int, p *port, src netip.Addr, sum vrrp.Checksum) (first error) {
-	peers := l.setup.groups[g].Wire.Peers
+func (l *loop) transmit(g *member, src netip.Addr, sum vrrp.Checksum) (first error) {
+	p, peers := g.port, g.cfg.Wire.Peers
 	p.id++
 	if len(peers) == 0 {
 		l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, multicast(p.v6), p.id)

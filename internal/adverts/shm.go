@@ -23,6 +23,9 @@ import (
 // sequence word that is odd while it changes.
 //
 //	head | group 0 | group 1 | .. | interface 0 | ..
+//
+// There is room for as many groups and interfaces as the child may ever have.
+// Memory is what of it was written.
 const (
 	wordsHead      = 4 + 2*wordsHistogram
 	wordsHistogram = len(Bounds) + 3
@@ -36,45 +39,42 @@ type shm struct {
 	mem   []byte
 	words []atomic.Uint64
 
-	groups, interfaces int
+	room int // of groups, and of interfaces
 
 	mu   sync.Mutex // last: reading after close
 	last *Status
 }
 
-func shmSize(groups, interfaces int) int {
-	return 8 * (wordsHead + groups*wordsGroup + interfaces*wordsInterface)
-}
+func shmSize(room int) int { return 8 * (wordsHead + room*(wordsGroup+wordsInterface)) }
 
-func createShm(groups, interfaces int) (*shm, error) {
+func createShm(room int) (*shm, error) {
 	fd, err := unix.MemfdCreate("tandem-adverts", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create shared memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "tandem-adverts")
-	if err := f.Truncate(int64(shmSize(groups, interfaces))); err != nil {
+	if err := f.Truncate(int64(shmSize(room))); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("size shared memory: %w", err)
 	}
-	s, err := mapShm(f, groups, interfaces)
+	s, err := mapShm(f, room)
 	if err != nil {
 		f.Close()
 	}
 	return s, err
 }
 
-func mapShm(f *os.File, groups, interfaces int) (*shm, error) {
-	size := shmSize(groups, interfaces)
-	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+func mapShm(f *os.File, room int) (*shm, error) {
+	size := shmSize(room)
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map shared memory: %w", err)
 	}
 	return &shm{
-		file:       f,
-		mem:        mem,
-		words:      unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(&mem[0])), size/8),
-		groups:     groups,
-		interfaces: interfaces,
+		file:  f,
+		mem:   mem,
+		words: unsafe.Slice((*atomic.Uint64)(unsafe.Pointer(&mem[0])), size/8),
+		room:  room,
 	}, nil
 }
 
@@ -84,7 +84,7 @@ func (s *shm) group(i int) []atomic.Uint64 {
 }
 
 func (s *shm) iface(i int) []atomic.Uint64 {
-	at := wordsHead + s.groups*wordsGroup + i*wordsInterface
+	at := wordsHead + s.room*wordsGroup + i*wordsInterface
 	return s.words[at : at+wordsInterface]
 }
 
@@ -168,6 +168,9 @@ func (s *shm) publishInterface(i int, c *vrrp.InterfaceCounters) {
 	}
 }
 
+// clearGroup makes the cell of a group that is gone that of one not yet heard of.
+func (s *shm) clearGroup(i int) { s.publish(i, &groupCell{counters: &vrrp.Counters{}}) }
+
 func addrLen(a netip.Addr) int {
 	switch {
 	case !a.IsValid():
@@ -191,11 +194,16 @@ func (s *shm) status(n *names) Status {
 func (s *shm) read(n *names) Status {
 	st := Status{Unsent: s.unsent().Load(), RingMissed: s.ringMissed().Load(),
 		Sent: readHistogram(s.sent()), Decided: readHistogram(s.decided())}
-	for i := range s.groups {
-		st.Groups = append(st.Groups, s.readGroup(i, n))
+	for i := range n.groups {
+		if n.groups[i].live() {
+			st.Groups = append(st.Groups, s.readGroup(i, n))
+		}
 	}
-	for i := range s.interfaces {
-		c := st.iface(n.interfaces[i])
+	for i, p := range n.ports {
+		if p.name == "" {
+			continue
+		}
+		c := st.iface(p.name)
 		for j := range s.iface(i) { // one port for each family
 			(*[wordsInterface]uint64)(unsafe.Pointer(&c.Counters))[j] += s.iface(i)[j].Load()
 		}
@@ -240,10 +248,10 @@ func (s *shm) readGroup(i int, n *names) GroupStatus {
 }
 
 func (n *names) groupStatus(i int, v *[wordsGroup]uint64) GroupStatus {
-	cfg := n.groups[i]
+	cfg := &n.groups[i]
 	flags := uint8(v[1] >> 32)
 	g := GroupStatus{
-		Name: cfg.Name, Set: n.sets[n.setOf[i]], Interface: cfg.Interface, VRID: cfg.VRID,
+		Name: cfg.Name, Set: n.sets[cfg.set], Interface: cfg.Interface, VRID: cfg.VRID,
 		State:          vrrp.State(v[1]),
 		Priority:       uint8(v[1] >> 16),
 		ActivePriority: uint8(v[1] >> 24),

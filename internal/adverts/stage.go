@@ -23,21 +23,30 @@ type order struct {
 	term uint32
 	fd   int
 
-	linger bool   // orderRemove: the role was handed over
-	group  uint16 // orderGroup
-	to     *group // orderGroup
+	linger  bool   // orderRemove: the role was handed over
+	seats   []seat // orderBegin: the members; orderGroup: one as it is to be
+	vouched bool   // orderBegin: see holdRefreshes
+}
+
+// seat is one group of a set, on a port.
+type seat struct {
+	group, port uint16
+	cfg         group
 }
 
 type orderKind uint8
 
 const (
-	orderInstall orderKind = iota + 1
+	orderBegin orderKind = iota + 1
+	orderGo              // report that the ports are known
+	orderInstall
 	orderRemove
 	orderAnnounce
 	orderHush
 	orderGroup
-	orderClose
 	orderEnd
+	orderClose
+	orderQuit
 )
 
 // report is what the stage did or saw.
@@ -45,7 +54,7 @@ type report struct {
 	kind   reportKind
 	set    uint16
 	group  uint16
-	port   uint16 // reportAddress: the address's index in its group
+	port   uint16 // reportPort; reportAddress: the address's index in its group
 	term   uint32
 	reason reason
 	rx     int
@@ -63,7 +72,8 @@ const (
 	reportInstalled
 	reportRemoved
 	reportAddress
-	reportMAC // on: the group's virtual MAC device is there
+	reportMAC   // on: the group's virtual MAC device is there
+	reportEnded // nothing is left of the set here
 )
 
 const (
@@ -100,15 +110,15 @@ type stage struct {
 	wires  map[string]int // interfaces in said
 	sleeps sleeps
 
-	setup   *setup
-	ports   []stagePort
-	sets    []stageSet
+	ports   []*stagePort
+	sets    []*stageSet
 	refresh int64             // next
 	restore map[string]func() // by interface: undo of vip.KeepSecondaries, at the end
 	ending  bool
 }
 
 type stagePort struct {
+	slot   uint16
 	name   string
 	v6     bool
 	rx     int
@@ -117,18 +127,14 @@ type stagePort struct {
 	addr   netip.Addr
 }
 
-func newStage(c *clock, wake int, s *setup, ports []port) (*stage, error) {
+func newStage(c *clock, wake int) (*stage, error) {
 	st := &stage{
-		clock: c, wake: wake, setup: s,
+		clock: c, wake: wake,
 		orders: make(chan order, queueLength), reports: make(chan report, queueLength),
 		done:  make(chan struct{}),
 		links: map[string]vip.Link{}, own: map[int32][]netip.Prefix{}, own6: map[int32][]netip.Prefix{}, local: map[int32]vip.Local{},
 		restore: map[string]func(){}, wires: map[string]int{},
 	}
-	for _, p := range ports {
-		st.ports = append(st.ports, stagePort{name: p.name, v6: p.v6, rx: -1, reason: reasonStarting})
-	}
-	st.addSets()
 	var err error
 	if st.kick, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("open eventfd: %w", err)
@@ -154,7 +160,7 @@ func (st *stage) order(o order) {
 
 // close ends the stage, from the election thread after its loop.
 func (st *stage) close() {
-	st.order(order{kind: orderEnd})
+	st.order(order{kind: orderQuit})
 	select {
 	case <-st.done:
 	case <-time.After(time.Second):
@@ -174,8 +180,6 @@ func (st *stage) run() {
 	defer runtime.UnlockOSThread()
 	defer close(st.done)
 	st.readAll()
-	st.makeMACs(st.clock.now())
-	st.report(report{kind: reportReady})
 	fds := []unix.PollFd{{Fd: int32(st.kick), Events: unix.POLLIN}, {Fd: int32(st.watch.FD()), Events: unix.POLLIN}}
 	for !st.ending {
 		unix.Poll(fds, st.timeout())
@@ -201,8 +205,8 @@ func (st *stage) run() {
 func (st *stage) timeout() int {
 	now := st.clock.now()
 	next := earlier(earlier(now+int64(time.Hour), st.said.Next()), st.nextMAC())
-	for i := range st.sets {
-		next = earlier(next, st.sets[i].next(st.refresh))
+	for _, ss := range st.sets {
+		next = earlier(next, ss.next(st.refresh))
 	}
 	return int(max(0, next-now+999_999) / 1_000_000)
 }
@@ -212,24 +216,40 @@ func (st *stage) obey() {
 		select {
 		case o := <-st.orders:
 			switch o.kind {
-			case orderInstall:
-				st.install(o)
-			case orderRemove:
-				st.remove(o)
-			case orderAnnounce:
-				st.announce(&st.sets[o.set], st.clock.now())
-			case orderHush:
-				st.hush(&st.sets[o.set])
-			case orderGroup:
-				st.reconfigure(o)
+			case orderBegin:
+				st.begin(o)
+			case orderGo:
+				st.report(report{kind: reportReady})
 			case orderClose:
 				unix.Close(o.fd)
-			case orderEnd:
+			case orderQuit:
 				st.ending = true
+			default:
+				if ss := st.set(o.set); ss != nil {
+					st.obeyFor(ss, o)
+				}
 			}
 		default:
 			return
 		}
+	}
+}
+
+// obeyFor is what concerns one set.
+func (st *stage) obeyFor(ss *stageSet, o order) {
+	switch o.kind {
+	case orderInstall:
+		st.install(ss, o)
+	case orderRemove:
+		st.remove(ss, o)
+	case orderAnnounce:
+		st.announce(ss, st.clock.now())
+	case orderHush:
+		st.hush(ss)
+	case orderGroup:
+		st.reconfigure(ss, o.seats[0])
+	case orderEnd:
+		st.end(ss)
 	}
 }
 
@@ -257,8 +277,8 @@ func (st *stage) readAll() {
 		st.readOwn(l.Index)
 	}
 	st.checkMACs()
-	for i := range st.ports {
-		st.checkPort(i)
+	for _, p := range st.ports {
+		st.checkPort(p)
 	}
 }
 
@@ -294,8 +314,8 @@ func (st *stage) linkChanged(l vip.Link) {
 		}
 		st.links[l.Name] = l
 	}
-	for i := range st.ports {
-		st.checkPort(i)
+	for _, p := range st.ports {
+		st.checkPort(p)
 	}
 }
 
@@ -307,16 +327,15 @@ func (st *stage) addressChanged(a vip.AddressNote) {
 		return
 	}
 	st.readOwn(a.IfIndex)
-	for i := range st.ports {
-		st.checkPort(i)
+	for _, p := range st.ports {
+		st.checkPort(p)
 	}
 }
 
-// checkPort compares port i with what is known of its interface and reports
+// checkPort compares a port with what is known of its interface and reports
 // a difference. The socket is opened when the interface first exists.
-func (st *stage) checkPort(i int) {
-	p := &st.ports[i]
-	n := stagePort{name: p.name, v6: p.v6, rx: p.rx}
+func (st *stage) checkPort(p *stagePort) {
+	n := stagePort{slot: p.slot, name: p.name, v6: p.v6, rx: p.rx}
 	l, ok := st.links[p.name]
 	n.addr, n.reason = st.source(l.Index, p.v6)
 	switch {
@@ -333,7 +352,7 @@ func (st *stage) checkPort(i int) {
 	}
 	if *p != n {
 		*p = n
-		st.report(report{kind: reportPort, port: uint16(i), reason: n.reason, rx: n.rx, index: n.index, addr: n.addr})
+		st.report(report{kind: reportPort, port: n.slot, reason: n.reason, rx: n.rx, index: n.index, addr: n.addr})
 	}
 }
 

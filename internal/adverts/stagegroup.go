@@ -13,8 +13,7 @@ import (
 // reconfigure gives a group other addresses, or announces them otherwise. What
 // stays of them stays in, untouched, and keeps its announcements; what is new goes
 // in before what is gone goes out.
-func (st *stage) reconfigure(o order) {
-	ss := &st.sets[o.set]
+func (st *stage) reconfigure(ss *stageSet, to seat) {
 	if ss.out != 0 {
 		st.takeOut(ss)
 	}
@@ -23,13 +22,13 @@ func (st *stage) reconfigure(o order) {
 	ss.virtual, ss.addrs = nil, nil
 	var left []int // of before
 	for i := range before {
-		if before[i].group != o.group {
+		if before[i].group != to.group {
 			ss.virtual, ss.addrs = append(ss.virtual, before[i]), append(ss.addrs, addrs[i])
 		} else {
 			left = append(left, i)
 		}
 	}
-	for _, v := range o.to.virtuals(o.group) {
+	for _, v := range to.virtuals() {
 		at := slices.IndexFunc(left, func(i int) bool { return before[i].same(&v) })
 		var a vip.Address
 		announce := true
@@ -38,9 +37,9 @@ func (st *stage) reconfigure(o order) {
 			left = slices.Delete(left, at, at+1)
 			before[i].index = v.index
 			v, a = before[i], addrs[i]
-			announce = st.said.Retime(v.announced, o.to.Place.Timing)
+			announce = st.said.Retime(v.announced, to.cfg.Place.Timing)
 		} else {
-			st.speaker(&v, o.set, o.to.Place.Timing)
+			st.speaker(&v, ss, to.cfg.Place.Timing)
 			if ss.in {
 				a = st.place(&v)
 			}
@@ -53,22 +52,20 @@ func (st *stage) reconfigure(o order) {
 	ss.errs = make([]unix.Errno, len(ss.virtual))
 	st.locate(ss)
 	if ss.in {
-		st.put(o.set)
+		st.put(ss)
 	}
-	st.drop(o.set, before, addrs, left)
+	st.drop(ss, before, addrs, left)
 	st.said.Due(now, st.say)
 }
 
 // drop ends what a group no longer has: those of before that are left.
-func (st *stage) drop(set uint16, before []virtual, addrs []vip.Address, left []int) {
-	ss := &st.sets[set]
+func (st *stage) drop(ss *stageSet, before []virtual, addrs []vip.Address, left []int) {
 	var gone []vip.Address
 	for _, i := range left {
 		v := &before[i]
-		st.said.Retime(v.announced, vip.Timing{})
-		st.said.Stop(v.announced)
+		st.said.Remove(v.announced)
 		if v.failed != 0 {
-			st.report(report{kind: reportAddress, set: set, group: v.group})
+			st.report(report{kind: reportAddress, set: ss.slot, group: v.group})
 		} else if ss.in && !slices.Contains(ss.addrs, addrs[i]) {
 			gone = append(gone, addrs[i])
 		}
@@ -84,13 +81,15 @@ func (v *virtual) same(w *virtual) bool {
 }
 
 // speaker gives an address of a set its place among the announcements.
-func (st *stage) speaker(v *virtual, set uint16, t vip.Timing) {
+func (st *stage) speaker(v *virtual, ss *stageSet, t vip.Timing) {
 	if _, known := st.wires[v.wire]; !known {
 		st.wires[v.wire] = len(st.wires)
 	}
-	v.announced = len(st.spoken)
-	st.said.Add(st.wires[v.wire], t)
-	st.spoken = append(st.spoken, spoken{set: set})
+	v.announced = st.said.Add(st.wires[v.wire], t)
+	if v.announced == len(st.spoken) {
+		st.spoken = append(st.spoken, spoken{})
+	}
+	st.spoken[v.announced].set = ss
 }
 
 // locate tells the announcements where the set's addresses are.

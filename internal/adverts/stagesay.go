@@ -40,9 +40,9 @@ func (st *stage) hush(ss *stageSet) {
 
 // announceOn does so for the addresses on one interface.
 func (st *stage) announceOn(wire string, now int64) {
-	for i := range st.sets {
-		for j := range st.sets[i].virtual {
-			if v := &st.sets[i].virtual[j]; st.sets[i].in && v.wire == wire {
+	for _, ss := range st.sets {
+		for j := range ss.virtual {
+			if v := &ss.virtual[j]; ss.in && v.wire == wire {
 				st.said.Start(v.announced, now)
 			}
 		}
@@ -52,7 +52,7 @@ func (st *stage) announceOn(wire string, now int64) {
 // say sends one announcement of an address that is in; i is its index among
 // the announcements.
 func (st *stage) say(i int, reply bool) {
-	ss := &st.sets[st.spoken[i].set]
+	ss := st.spoken[i].set
 	at := st.spoken[i].at
 	v := &ss.virtual[at]
 	l, ok := st.links[v.iface]
@@ -71,18 +71,21 @@ const rivalFor = int64(2 * time.Second)
 // the daemon orders then is announced all the same.
 func (st *stage) holdRefreshes(now int64) {
 	at := int64(st.vouched.Load())
-	if at == 0 || now-at >= rivalFor || int(st.setup.Vouched) >= len(st.sets) {
+	if at == 0 || now-at >= rivalFor {
 		return
 	}
-	ss := &st.sets[st.setup.Vouched]
-	for i := range ss.virtual {
-		st.said.Hold(ss.virtual[i].announced, now+int64(time.Second))
+	for _, ss := range st.sets {
+		for i := range ss.virtual {
+			if ss.vouched {
+				st.said.Hold(ss.virtual[i].announced, now+int64(time.Second))
+			}
+		}
 	}
 }
 
 // spoken is where an announcement's address is.
 type spoken struct {
-	set uint16
+	set *stageSet
 	at  int // in its virtual
 }
 
@@ -134,7 +137,7 @@ func (st *stage) lookForSleep(now int64) {
 	if st.sleeps.slept(now, kernelClock(unix.CLOCK_BOOTTIME)) == 0 {
 		return
 	}
-	for i := range st.sets {
-		st.announce(&st.sets[i], now)
+	for _, ss := range st.sets {
+		st.announce(ss, now)
 	}
 }

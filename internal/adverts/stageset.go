@@ -20,6 +20,9 @@ const linger = int64(50 * time.Millisecond)
 
 // stageSet is one set's addresses.
 type stageSet struct {
+	slot    uint16
+	ports   []*stagePort // by member
+	vouched bool
 	virtual []virtual
 	addrs   []vip.Address // what is in, same index as virtual
 	errs    []unix.Errno
@@ -44,41 +47,6 @@ type virtual struct {
 	mac          [6]byte
 }
 
-// addSets makes the sets, and tells the announcements of every address.
-func (st *stage) addSets() {
-	st.sets = make([]stageSet, st.setup.Sets)
-	for i := range st.setup.groups {
-		g, set := &st.setup.groups[i], st.setup.setOf[i]
-		ss := &st.sets[set]
-		mac := g.device()
-		if mac != nil {
-			ss.macs = append(ss.macs, &stageMAC{MAC: mac, group: uint16(i)})
-		}
-		for _, v := range g.virtuals(uint16(i)) {
-			st.speaker(&v, set, g.Place.Timing)
-			ss.virtual = append(ss.virtual, v)
-		}
-	}
-	for i := range st.sets {
-		ss := &st.sets[i]
-		ss.addrs, ss.errs = make([]vip.Address, len(ss.virtual)), make([]unix.Errno, len(ss.virtual))
-		st.locate(ss)
-	}
-}
-
-// virtuals are the addresses of group i, which nothing speaks for yet.
-func (g *group) virtuals(i uint16) (out []virtual) {
-	mac := g.device()
-	for j, a := range g.installed() {
-		v := virtual{group: i, index: uint16(j), prefix: a.Prefix, iface: a.Interface, wire: a.Interface}
-		if mac != nil && a.Interface == g.Interface {
-			v.iface = mac.Name()
-		}
-		out = append(out, v)
-	}
-	return out
-}
-
 // next is when the set has work, 0 never.
 func (ss *stageSet) next(refresh int64) int64 {
 	if !ss.in {
@@ -87,8 +55,7 @@ func (ss *stageSet) next(refresh int64) int64 {
 	return earlier(refresh, ss.repair)
 }
 
-func (st *stage) install(o order) {
-	ss := &st.sets[o.set]
+func (st *stage) install(ss *stageSet, o order) {
 	now := st.clock.now()
 	if ss.out != 0 {
 		st.takeOut(ss)
@@ -98,7 +65,7 @@ func (st *stage) install(o order) {
 	}
 	ss.in, ss.hushed = true, false
 	st.raise(ss)
-	st.put(o.set)
+	st.put(ss)
 	if st.refresh == 0 || st.refresh < now {
 		st.refresh = now + refreshEvery
 	}
@@ -132,8 +99,7 @@ func (st *stage) place(v *virtual) vip.Address {
 }
 
 // put writes a set's addresses, new or refreshed, and reports what changed.
-func (st *stage) put(set uint16) {
-	ss := &st.sets[set]
+func (st *stage) put(ss *stageSet) {
 	clear(ss.errs)
 	if err := st.conn.Put(ss.addrs, ss.errs); err != nil {
 		fmt.Fprintln(os.Stderr, "adverts:", err)
@@ -146,7 +112,7 @@ func (st *stage) put(set uint16) {
 		}
 		if errno != v.failed {
 			v.failed = errno
-			st.report(report{kind: reportAddress, set: set, group: v.group, port: v.index, errno: errno, on: errno != 0})
+			st.report(report{kind: reportAddress, set: ss.slot, group: v.group, port: v.index, errno: errno, on: errno != 0})
 			if errno == 0 {
 				st.said.Start(v.announced, st.clock.now())
 			}
@@ -156,8 +122,7 @@ func (st *stage) put(set uint16) {
 
 // remove takes a set's addresses out. Where a virtual MAC was handed over they
 // linger, on a mute device: to everybody else they are out.
-func (st *stage) remove(o order) {
-	ss := &st.sets[o.set]
+func (st *stage) remove(ss *stageSet, o order) {
 	lingers := o.linger && ss.in && len(ss.macs) > 0
 	ss.in, ss.repair = false, 0
 	st.hush(ss)
@@ -202,13 +167,12 @@ func complain(err error) {
 // missing: someone removed an address of ours. It goes back in at once, but
 // whoever fights for it does not make us spin.
 func (st *stage) missing(a vip.Address) {
-	for i := range st.sets {
-		ss := &st.sets[i]
+	for _, ss := range st.sets {
 		for j := range ss.addrs {
 			if ss.in && ss.repair == 0 && ss.addrs[j] == a {
 				st.mend(ss)
 				v := &ss.virtual[j]
-				st.report(report{kind: reportAddress, set: uint16(i), group: v.group, port: v.index, on: true})
+				st.report(report{kind: reportAddress, set: ss.slot, group: v.group, port: v.index, on: true})
 			}
 		}
 	}
@@ -227,8 +191,7 @@ func (st *stage) work(now int64) {
 	if refresh {
 		st.refresh = now + refreshEvery
 	}
-	for i := range st.sets {
-		ss := &st.sets[i]
+	for _, ss := range st.sets {
 		if ss.out != 0 && now >= ss.out {
 			st.takeOut(ss)
 		}
@@ -241,7 +204,7 @@ func (st *stage) work(now int64) {
 			if repair {
 				st.raise(ss)
 			}
-			st.put(uint16(i))
+			st.put(ss)
 		}
 		if repair {
 			ss.repair, ss.repaired = 0, now

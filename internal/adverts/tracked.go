@@ -15,9 +15,13 @@ type Tracked struct {
 	Loose    bool   // the group's own interface may be without a carrier
 }
 
-// Track says what the things that a group tracks mean for it now.
+// Track says what the things that a group tracks mean for it now. It is
+// remembered for a group that begins later.
 func (p *Process) Track(group string, t Tracked) {
+	p.naming.Lock() // no group begins in between
+	defer p.naming.Unlock()
 	n := p.names.Load()
+	n.said[group] = t
 	for i := range n.groups {
 		if n.groups[i].Name == group {
 			p.post(n.track(uint16(i), t))
@@ -31,8 +35,11 @@ func (p *Process) SetAside(aside bool) {
 	p.post(message{Type: msgAside, Flags: bit(aside)})
 }
 
-// tracking keeps the reasons, which never reach the child.
+// tracking is what was said of groups, and the reasons, which never reach the
+// child.
 type tracking struct {
+	said map[string]Tracked // by name; under Process.naming
+
 	mu     sync.Mutex
 	faults map[uint16]string // by group
 }
@@ -44,7 +51,7 @@ func (n *names) track(group uint16, t Tracked) message {
 	if t.Fault != "" { // a reason outlives its fault: events come late
 		n.faults[group] = t.Fault
 	}
-	m := message{Type: msgTrack, Group: group, Set: n.setOf[group], Value: int64(t.Priority), Flags: bit(t.Fault != "")}
+	m := message{Type: msgTrack, Group: group, Set: n.groups[group].set, Value: int64(t.Priority), Flags: bit(t.Fault != "")}
 	if m.Value == 0 {
 		m.Value = int64(n.groups[group].Priority)
 	}
@@ -60,22 +67,39 @@ func (n *names) why(group uint16) string {
 	return cmp.Or(n.faults[group], "something that it tracks failed")
 }
 
+// heal forgets the reason: the slot is free.
+func (n *names) heal(group uint16) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.faults, group)
+}
+
 // trackedGroup is the child's side.
-type trackedGroup struct{ fault, loose bool }
+type trackedGroup struct {
+	priority     uint8 // 0: the configured one
+	fault, loose bool
+}
 
 // track takes the daemon's word of a group.
 func (l *loop) track(m *message) {
-	g := int(m.Group)
-	if g >= len(l.tracked) || m.Value < 1 || m.Value > 255 {
+	g := l.member(m.Group)
+	if g == nil || m.Value < 1 || m.Value > 255 {
 		return
 	}
-	t := &l.tracked[g]
-	t.fault, t.loose = m.Flags&flagOn != 0, m.Flags&flagLoose != 0
-	i := int(l.setup.setOf[g])
-	s := &l.sets[i]
-	s.SetPriority(s.member(g), uint8(m.Value))
-	s.SetUnwell(s.member(g), t.fault, l.now)
-	s.SetFault(s.member(g), l.portFault(g) != reasonNone, l.now)
+	g.tracked = trackedGroup{uint8(m.Value), m.Flags&flagOn != 0, m.Flags&flagLoose != 0}
+	if g.set != nil {
+		l.follow(g)
+		l.perform(g.set)
+	}
+}
+
+// follow tells the set of a group all that is known of it.
+func (l *loop) follow(g *member) {
+	s := g.set
+	if g.tracked.priority != 0 {
+		s.SetPriority(g.at, g.tracked.priority)
+	}
+	s.SetUnwell(g.at, g.tracked.fault, l.now)
+	s.SetFault(g.at, g.portFault() != reasonNone, l.now)
 	s.dirty = true
-	l.perform(i)
 }

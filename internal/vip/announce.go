@@ -51,15 +51,30 @@ type announcement struct {
 	left   int   // rounds left of this set or refresh
 	reply  bool  // requests and replies by turns: some stacks learn from one only
 	slow   bool  // the next round is a refresh
+
+	removed bool // the index is free
 }
 
-// Add adds an address on an interface; indices count from 0.
-func (m *Announcements) Add(iface int, t Timing) {
-	m.items = append(m.items, announcement{timing: t, iface: iface})
+// Add adds an address on an interface and gives its index: that of one that was
+// removed, or the next one from 0.
+func (m *Announcements) Add(iface int, t Timing) (i int) {
+	i = slices.IndexFunc(m.items, func(a announcement) bool { return a.removed })
+	if i < 0 {
+		i = len(m.items)
+		m.items = append(m.items, announcement{})
+	}
+	m.items[i] = announcement{timing: t, iface: iface}
 	for len(m.ifaces) <= iface {
 		m.ifaces = append(m.ifaces, pace{})
 	}
 	m.ifaces[iface].interval = max(m.ifaces[iface].interval, t.Interval)
+	return i
+}
+
+// Remove ends address i: nothing is announced of it, and its index is free.
+func (m *Announcements) Remove(i int) {
+	m.Retime(i, Timing{})
+	m.items[i] = announcement{iface: m.items[i].iface, removed: true}
 }
 
 // Retime gives address i another timing, from its next Start on; false: it has

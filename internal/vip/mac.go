@@ -94,7 +94,7 @@ func (m *MAC) prepare(link *netlink.Macvlan, parent netlink.Link) error {
 		m.undo = before(parentSettings(m.Parent))
 	}
 	// Before the parent is touched: see aliasMark.
-	if err := netlink.LinkSetAlias(link, strings.TrimSpace(aliasMark+" "+m.undo.String())); err != nil {
+	if err := netlink.LinkSetAlias(link, m.alias()); err != nil {
 		return fmt.Errorf("set alias: %w", err)
 	}
 	if err := m.join(link, parent); err != nil {
@@ -105,6 +105,8 @@ func (m *MAC) prepare(link *netlink.Macvlan, parent netlink.Link) error {
 	}
 	return errors.Join(m.deviceSettings().apply(), parentSettings(m.Parent).apply())
 }
+
+func (m *MAC) alias() string { return strings.TrimSpace(aliasMark + " " + m.undo.String()) }
 
 // explain adds what an operator can do.
 func explain(err error) error {
@@ -234,6 +236,29 @@ func byIndex(index int32) netlink.Link {
 func (m *MAC) IsUp(index int32) bool {
 	l, err := netlink.LinkByIndex(int(index))
 	return err == nil && l.Attrs().RawFlags&unix.IFF_UP != 0
+}
+
+// Bequeath leaves it to another device on the same parent (index 0: it is not
+// there) to put back what the parent had.
+func (m *MAC) Bequeath(heir *MAC, index int32) error {
+	heir.undo, m.undo = append(heir.undo, m.undo...), nil
+	if index == 0 {
+		return nil
+	}
+	return heir.named("set alias of", netlink.LinkSetAlias(byIndex(index), heir.alias()))
+}
+
+// Remove removes the device (index 0: it is not there), and puts back what its
+// parent had.
+func (m *MAC) Remove(index int32) error {
+	var err error
+	if index != 0 {
+		err = m.Down(index) // tells the bridge
+		if gone := netlink.LinkDel(byIndex(index)); !errors.Is(gone, unix.ENODEV) {
+			err = errors.Join(err, m.named("remove", gone))
+		}
+	}
+	return errors.Join(err, m.undo.restore(parentSettings(m.Parent)))
 }
 
 // RemoveMACs removes every virtual MAC device from this network namespace,

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/vip"
+)
+
+// This file is what a set's begin and end are to the stage.
+
+func (st *stage) set(slot uint16) *stageSet {
+	for _, ss := range st.sets {
+		if ss.slot == slot {
+			return ss
+		}
+	}
+	return nil
+}
+
+// begin makes a set: the sockets of its ports, the devices of its virtual MACs,
+// and a place among the announcements for every address.
+func (st *stage) begin(o order) {
+	ss := &stageSet{slot: o.set, vouched: o.vouched}
+	st.sets = append(st.sets, ss)
+	for _, s := range o.seats {
+		ss.ports = append(ss.ports, st.portOf(s))
+		if mac := s.cfg.device(); mac != nil {
+			ss.macs = append(ss.macs, &stageMAC{MAC: mac, group: s.group})
+		}
+		for _, v := range s.virtuals() {
+			st.speaker(&v, ss, s.cfg.Place.Timing)
+			ss.virtual = append(ss.virtual, v)
+		}
+	}
+	ss.addrs, ss.errs = make([]vip.Address, len(ss.virtual)), make([]unix.Errno, len(ss.virtual))
+	st.locate(ss)
+	st.makeMACs(st.clock.now())
+}
+
+// portOf is the port of a group, which begins with its first one.
+func (st *stage) portOf(s seat) *stagePort {
+	for _, p := range st.ports {
+		if p.slot == s.port {
+			return p
+		}
+	}
+	p := &stagePort{slot: s.port, name: s.cfg.Interface, v6: s.cfg.v6(), rx: -1, reason: reasonStarting}
+	st.ports = append(st.ports, p)
+	st.checkPort(p)
+	return p
+}
+
+// end takes all away that begin made, and reports it. The addresses are out,
+// perhaps they linger.
+func (st *stage) end(ss *stageSet) {
+	if ss.in || ss.out != 0 {
+		st.takeOut(ss)
+	}
+	for i := range ss.virtual {
+		st.said.Remove(ss.virtual[i].announced)
+	}
+	st.sets = slices.DeleteFunc(st.sets, func(other *stageSet) bool { return other == ss })
+	for _, m := range ss.macs {
+		st.removeMAC(m)
+	}
+	for _, p := range ss.ports {
+		st.endPort(p)
+	}
+	st.report(report{kind: reportEnded, set: ss.slot})
+}
+
+// endPort ends a port that no set is on any more. Its socket is the election
+// thread's to let go of.
+func (st *stage) endPort(p *stagePort) {
+	if slices.ContainsFunc(st.sets, func(ss *stageSet) bool { return slices.Contains(ss.ports, p) }) || !slices.Contains(st.ports, p) {
+		return
+	}
+	st.ports = slices.DeleteFunc(st.ports, func(other *stagePort) bool { return other == p })
+	st.report(report{kind: reportPort, port: p.slot, rx: -1, reason: reasonStarting})
+}
+
+// virtuals are the addresses of a group, which nothing speaks for yet.
+func (s *seat) virtuals() (out []virtual) {
+	mac := s.cfg.device()
+	for j, a := range s.cfg.installed() {
+		v := virtual{group: s.group, index: uint16(j), prefix: a.Prefix, iface: a.Interface, wire: a.Interface}
+		if mac != nil && a.Interface == s.cfg.Interface {
+			v.iface = mac.Name()
+		}
+		out = append(out, v)
+	}
+	return out
+}
