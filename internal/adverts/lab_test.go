@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,6 +105,7 @@ type router struct {
 	log    chan Event
 	silent atomic.Bool // do not answer Promoting
 	slow   atomic.Bool // do not answer Demoting
+	told   sync.Map    // set -> *atomic.Int64, events about it
 	gone   chan struct{}
 }
 
@@ -156,8 +159,31 @@ func (n *router) serve() {
 				n.Released(e.Set, e.Term)
 			}
 		}
+		if set := reflect.ValueOf(e).FieldByName("Set"); set.IsValid() {
+			count, _ := n.told.LoadOrStore(set.String(), new(atomic.Int64))
+			count.(*atomic.Int64).Add(1)
+		}
 		n.log <- e
 	}
+}
+
+// events is how many were told about a set.
+func (n *router) events(set string) int64 {
+	count, ok := n.told.Load(set)
+	if !ok {
+		return 0
+	}
+	return count.(*atomic.Int64).Load()
+}
+
+// group is the status of one group; nil: there is none.
+func (n *router) group(name string) *GroupStatus {
+	for _, g := range n.Status().Groups {
+		if g.Name == name {
+			return &g
+		}
+	}
+	return nil
 }
 
 func (n *router) stop() {

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package adverts
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/tandem-ha/tandem/internal/config"
+	"github.com/tandem-ha/tandem/vrrp"
+)
+
+// ear has the kernel's times of the adverts of one VRID that left a router.
+type ear struct {
+	fd   int
+	vrid byte
+}
+
+// ear listens at a port of the switch.
+func (l *lab) ear(port string, vrid byte) *ear {
+	l.t.Helper()
+	a := &ear{vrid: vrid}
+	in(l.t, l.sw, func() {
+		var err error
+		if a.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK, 0); err != nil {
+			l.t.Error(err)
+			return
+		}
+		link, err := netlink.LinkByName(port)
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		for _, err := range []error{
+			unix.SetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20),
+			unix.Bind(a.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: link.Attrs().Index}),
+		} {
+			if err != nil {
+				l.t.Error(err)
+			}
+		}
+	})
+	l.t.Cleanup(func() { unix.Close(a.fd) })
+	return a
+}
+
+// widest is the longest time between two adverts since the last call, and how
+// many there were.
+func (a *ear) widest() (gap time.Duration, n int) {
+	b, c := make([]byte, 2048), make([]byte, 128)
+	last := int64(0)
+	for {
+		size, ctrl, _, from, err := unix.Recvmsg(a.fd, b, c, 0)
+		if err != nil {
+			return gap, n
+		}
+		_, pdu, ok := parseIPv4(b[:size])
+		sa, _ := from.(*unix.SockaddrLinklayer)
+		if !ok || len(pdu) < 2 || pdu[1] != a.vrid || sa == nil || sa.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		at := readControl(c[:ctrl]).stamp
+		if n++; last != 0 {
+			gap = max(gap, time.Duration(at-last))
+		}
+		last = at
+	}
+}
+
+// lone is a set of one group.
+func lone(name, iface string, vrid, priority uint8, addr string) config.Set {
+	return config.Set{Name: name, Groups: []config.Group{{Name: name, Interface: iface, VRID: vrid, Priority: priority, AdvertInterval: 50 * ms,
+		Version: 3, GARP: garp, Addresses: prefixes(iface, addr)}}}
+}
+
+// files is how many the child has open.
+func (n *router) files() int {
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.PID()))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return len(all)
+}
+
+func (n *router) begin(sets ...config.Set) {
+	n.t.Helper()
+	if err := n.Begin(sets); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, s := range sets {
+		await(n, s.Name+" in", func(e AddressesIn) bool { return e.Set == s.Name })
+	}
+}
+
+func (n *router) end(sets ...string) {
+	n.t.Helper()
+	for _, s := range sets {
+		if err := n.End(s); err != nil {
+			n.t.Fatal(err)
+		}
+		out := await(n, s+" out", func(e AddressesOut) bool { return e.Set == s })
+		if e := await(n, s+" ended", func(e Ended) bool { return e.Set == s }); e.At < out.At {
+			n.t.Errorf("%s ended before its addresses were out", s)
+		}
+	}
+}
+
+// Sets come, go, move to another interface and form sync groups, again and
+// again, on the interface of one that stays and on another: that one's adverts
+// are on time, nothing is said of it, and nothing is left of the others.
+func TestSetsComeAndGo(t *testing.T) {
+	l := newLab(t)
+	keep := lone("KEEP", "eth0", 10, 200, "10.1.0.100/24")
+	a := l.start(1, Config{Groups: keep.Groups, SyncGroups: []config.SyncGroup{}})
+	await[AddressesIn](a, "AddressesIn", nil)
+	keep.Groups[0].Priority = 100
+	b := l.start(2, Config{Groups: keep.Groups, SyncGroups: []config.SyncGroup{}})
+	await(b, "Backup", func(e Changed) bool { return e.To == vrrp.Backup })
+
+	told, since, files := [2]int64{a.events("KEEP"), b.events("KEEP")}, a.group("KEEP").Since, a.files()
+	sent, line := a.group("KEEP").Counters.SentAdvertisements, l.ear("r1lan", 10)
+	began := time.Now()
+
+	guest := lone("GUEST", "eth1", 20, 200, "10.2.0.101/24")
+	moved := lone("GUEST", "eth0", 21, 200, "10.1.0.101/24")
+	mac := lone("DMZ", "eth1", 30, 200, "10.2.0.102/24")
+	mac.Groups[0].VirtualMAC = true
+	main := config.Set{Name: "MAIN", Groups: []config.Group{guest.Groups[0], mac.Groups[0]}}
+	arp := strings.TrimSpace(run(t, "ip", "netns", "exec", a.ns, "cat", "/proc/sys/net/ipv4/conf/eth1/arp_ignore"))
+	for turn := range 4 {
+		a.begin(guest)
+		a.wantAddress("eth1", "10.2.0.101", true)
+		a.end("GUEST")
+		a.wantAddress("eth1", "10.2.0.101", false)
+		a.begin(moved, mac)
+		a.wantAddress("eth0", "10.1.0.101", true)
+		a.wantAddress("eth1v30v4", "10.2.0.102", true)
+		a.end("GUEST", "DMZ")
+		a.begin(main)
+		if g := a.group("DMZ"); g == nil || g.Set != "MAIN" || g.State != vrrp.Active || g.Counters.MasterTransitions != 1 {
+			t.Errorf("turn %d: a member: %+v", turn, g)
+		}
+		a.end("MAIN")
+		if n := a.files(); n != files {
+			t.Errorf("turn %d: %d files, had %d", turn, n, files)
+		}
+		if got := a.Status().Groups; len(got) != 1 {
+			t.Errorf("turn %d: groups left: %+v", turn, got)
+		}
+	}
+	if links := run(t, "ip", "-n", a.ns, "link"); strings.Contains(links, "v30v4") {
+		t.Errorf("a device is left:\n%s", links)
+	}
+	if groups := run(t, "ip", "-n", a.ns, "maddr", "show", "dev", "eth1"); strings.Contains(groups, "224.0.0.18") {
+		t.Errorf("a membership is left:\n%s", groups)
+	}
+	if now := strings.TrimSpace(run(t, "ip", "netns", "exec", a.ns, "cat", "/proc/sys/net/ipv4/conf/eth1/arp_ignore")); now != arp {
+		t.Errorf("arp_ignore of the parent is %s, was %s", now, arp)
+	}
+
+	elapsed := time.Since(began)
+	gap, n := line.widest()
+	t.Logf("%d adverts in %v, the widest gap %v; lateness %d us at most", n, elapsed.Round(ms), gap, a.Status().Sent.Max)
+	if n := a.group("KEEP").Counters.SentAdvertisements - sent; n+2 < uint64(elapsed/(50*ms)) {
+		t.Errorf("%d adverts in %v", n, elapsed)
+	}
+	if n == 0 || gap > 100*ms {
+		t.Errorf("an advert is missing: nothing for %v", gap)
+	}
+	if now := [2]int64{a.events("KEEP"), b.events("KEEP")}; now != told || a.group("KEEP").Since != since {
+		t.Errorf("events about the set that stayed: %v, were %v", now, told)
+	}
+}
+
+// A set that ends as the Active gives its role to the peer at once; where there
+// is no daemon to answer it does not wait for ever; and what was meant for it
+// does not reach the next one of that name.
+func TestEndGivesRoleAway(t *testing.T) {
+	_, a, b := pair(t, 100*ms)
+	a.slow.Store(true)
+	if err := a.End("MAIN"); err != nil {
+		t.Fatal(err)
+	}
+	gone := await[Demoting](a, "Demoting", nil)
+	if gone.Cause != vrrp.CauseShutdown {
+		t.Errorf("demoted: %+v", gone)
+	}
+	if e := await(b, "Promoting", promoted); e.Cause != vrrp.CausePriorityZero || e.Silence > 90*ms {
+		t.Errorf("promotion: %+v", e)
+	}
+	if e := await[Ended](a, "Ended", nil); e.Set != "MAIN" || len(e.Groups) != 2 {
+		t.Errorf("ended: %+v", e)
+	}
+	a.wantAddress("eth0", "10.1.0.100", false)
+	a.Released("MAIN", gone.Term) // nobody there
+	if a.End("MAIN") == nil {
+		t.Error("ended twice")
+	}
+
+	a.silent.Store(true)
+	a.Track("LAN", Tracked{Priority: 250})
+	if err := a.Begin([]config.Set{{Name: "MAIN", Groups: groups(220, 100*ms)}}); err != nil {
+		t.Fatal(err)
+	}
+	if a.Begin([]config.Set{{Name: "MAIN", Groups: groups(220, 100*ms)}}) == nil {
+		t.Error("begun twice")
+	}
+	back := await(a, "Promoting", promoted)
+	if g := a.group("LAN"); back.Term <= gone.Term || g.Priority != 250 {
+		t.Errorf("promoted: %+v with priority %d, the last term was %d", back, g.Priority, gone.Term)
+	}
+	a.Fenced("MAIN", gone.Term)
+	none[AddressesIn](a, 50*ms)
+	a.Fenced("MAIN", back.Term)
+	await[AddressesIn](a, "AddressesIn", nil)
+}
+
+// There is a bound, and what does not fit does not begin by halves.
+func TestNoRoom(t *testing.T) {
+	n := named(t, groups(1, 10*ms))
+	if _, err := n.with(lone("DMZ", "eth2", 1, 1, "10.3.0.1/24")); err == nil {
+		t.Error("a third group found room for two")
+	}
+	n = n.without(0)
+	if n, err := n.with(lone("DMZ", "eth2", 1, 1, "10.3.0.1/24")); err != nil || n.sets[0] != "DMZ" || len(n.members(0)) != 1 || n.ports[0].name != "eth2" {
+		t.Errorf("%v %+v", err, n)
+	}
+}
