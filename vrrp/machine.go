@@ -50,6 +50,8 @@ type Instance struct {
 	peerSum        Checksum // what the peer's checksums cover
 	heard          int64    // kernel time of the last advert of another router, 0 never
 	sent           int64    // last advert of ours
+	former         int64    // the interval before a longer one: see pace
+	again          int      // adverts still sent at that pace
 	replied        int64    // last advert sent at once against a losing one
 	rivals         int      // losing adverts in this conflict
 	rivalUntil     int64    // the conflict ends, 0 none
@@ -91,6 +93,7 @@ func (in *Instance) reset() {
 	in.waited, in.rearmed, in.zero, in.outrank = false, false, false, false
 	in.followed, in.peer, in.peerPriority, in.heard = netip.Addr{}, netip.Addr{}, 0, 0
 	in.rivals, in.rivalUntil, in.replied = 0, 0, 0
+	in.again = 0
 }
 
 // activate arms the timer of a new Active, whose first advert goes out now.
@@ -214,11 +217,20 @@ func (in *Instance) tickActive(now int64) (due int64) {
 		return 0
 	}
 	due = in.adver
-	if in.adver += in.cfg.Interval; in.adver <= now {
+	if in.adver += in.step(); in.adver <= now {
 		in.adver = now + in.cfg.Interval
 		in.count.Oversleeps++
 	}
 	return due
+}
+
+// step is the time to the advert after the one of now.
+func (in *Instance) step() int64 {
+	if in.again > 0 {
+		in.again--
+		return in.former
+	}
+	return in.cfg.Interval
 }
 
 // overslept: a peer that adopted our interval may have taken over, since

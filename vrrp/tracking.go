@@ -16,11 +16,41 @@ func (s *Set) SetPriority(i int, priority uint8) {
 	in.cfg.Priority = priority
 }
 
-// Reconfigure gives member i the preemption and the addresses of another
-// configuration, from its next advert on; all else of it stays.
-func (s *Set) Reconfigure(i int, c Config) {
-	cfg := &s.members[i].cfg
-	cfg.Preempt, cfg.PreemptDelay, cfg.Addresses = c.Preempt, c.PreemptDelay, c.Addresses
+// Reconfigure gives member i another configuration while it runs. Version, VRID
+// and priority stay; the state does, too.
+func (s *Set) Reconfigure(i int, c Config, now int64) {
+	in := &s.members[i]
+	c.Version, c.VRID, c.Priority = in.cfg.Version, in.cfg.VRID, in.cfg.Priority
+	former := in.cfg.Interval
+	in.cfg = c
+	if c.Interval != former {
+		s.pace(i, former, now)
+	}
+}
+
+// sayLonger is how often a longer interval is said at the former pace.
+const sayLonger = 3
+
+// pace puts another interval of member i in force. An Active says it at once,
+// since its peers wait by the former one: a longer silence is announced before it
+// begins, and more than once, so that a lost advert is not a lost role. A Backup of version 3 has the Active's interval from the wire; without
+// that, as in version 2, it waits a full Active_Down_Interval of its own anew.
+func (s *Set) pace(i int, former, now int64) {
+	in := &s.members[i]
+	if s.state == Backup && in.cfg.Version == 3 && in.followed.IsValid() {
+		return
+	}
+	in.activeInterval = in.cfg.Interval
+	switch {
+	case s.state == Active && s.listen == 0:
+		s.send(i, in.cfg.Priority, 0, now)
+		if in.former, in.again = former, 0; former < in.cfg.Interval {
+			in.again = sayLonger - 1
+		}
+		in.adver = now + in.step()
+	case s.state == Backup && in.down != 0 && !in.zero:
+		in.down = now + in.activeDown()
+	}
 }
 
 // SetUnwell tells whether what member i tracks beside its interface has

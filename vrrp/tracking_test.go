@@ -102,7 +102,7 @@ func TestReconfigure(t *testing.T) {
 	s.Actions()
 	due := s.NextDeadline()
 	c.Preempt, c.Addresses, c.Priority = true, []byte{10, 0, 0, 7}, 7
-	s.Reconfigure(0, c)
+	s.Reconfigure(0, c, start+ms)
 	want(t, s, Backup)
 	if s.NextDeadline() != due {
 		t.Errorf("the deadline moved by %d ns", s.NextDeadline()-due)
@@ -118,6 +118,55 @@ func TestReconfigure(t *testing.T) {
 	s.Advert(0, 100, &a)
 	if !bytes.Equal(a.Addresses, c.Addresses) {
 		t.Errorf("the advert lists %v", a.Addresses)
+	}
+}
+
+// Another interval: an Active keeps its role and says it at once, whether it is
+// longer or shorter, and has not overslept by the shorter one. A Backup goes on
+// by what the Active says; one that hears none waits by its own.
+func TestReconfigureInterval(t *testing.T) {
+	c := router(100)
+	c.Interval = second
+	s := NewSet([]Config{c}, false)
+	s.Start(start)
+	s.Actions()
+	c.Interval = 100 * ms
+	s.Reconfigure(0, c, start+ms)
+	want(t, s, Backup)
+	if got, want := s.NextDeadline(), start+ms+3*c.Interval+156*c.Interval/256; got != want {
+		t.Errorf("a Backup alone waits until %d, want %d", got-start, want-start)
+	}
+	s.Tick(s.NextDeadline(), true)
+	want(t, s, Active, "send 100", "Backup->Active", "promote timeout")
+	now := s.NextDeadline()
+	for _, c.Interval = range []int64{10 * ms, second, 10 * ms} {
+		now += 5 * ms
+		s.members[0].sent = now - 90*ms
+		s.Reconfigure(0, c, now)
+		s.Wake(now)
+		want(t, s, Active, "send 100")
+		var a Advert
+		s.Advert(0, 100, &a)
+		due := []int64{c.Interval, c.Interval, c.Interval}
+		if c.Interval == second { // said three times at the former pace
+			due = []int64{10 * ms, 10 * ms, second}
+		}
+		for i, after := range due {
+			if got := s.NextDeadline() - now; a.Interval != c.Interval || got != after {
+				t.Errorf("interval %d, advert %d: it says %d, the next one is due in %d", c.Interval, i, a.Interval, got)
+			}
+			now += after
+			s.Tick(now, true)
+			want(t, s, Active, "send 100")
+		}
+	}
+	s.hear(t, 0, 200, highAddr, second, now, now)
+	s.Actions()
+	due := s.NextDeadline()
+	c.Interval = 50 * ms
+	s.Reconfigure(0, c, now+ms)
+	if want(t, s, Backup); s.NextDeadline() != due {
+		t.Errorf("a Backup that follows an Active moves its deadline by %d", s.NextDeadline()-due)
 	}
 }
 

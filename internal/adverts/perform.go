@@ -259,19 +259,21 @@ func (l *loop) obeyFor(s *set, m *message) {
 	}
 }
 
-// reconfigure takes over what may change of a group while it runs. Its priority
-// is the daemon's to say: msgTrack.
+// reconfigure takes over what may change of a group while it runs: all but what
+// it is (interface, VRID, version) and its priority, which is the daemon's to say
+// (msgTrack).
 func (l *loop) reconfigure(m *message) {
 	var to group
 	g := l.member(m.Group)
 	if g == nil || g.set == nil || to.parse(m.Tail) != nil {
 		return
 	}
-	cfg := &g.cfg
-	cfg.Preempt, cfg.PreemptDelay, cfg.Addresses = to.Preempt, to.PreemptDelay, to.Addresses
-	cfg.Place.Excluded, cfg.Place.Timing = to.Place.Excluded, to.Place.Timing
-	g.set.Reconfigure(g.at, machineConfig(cfg))
+	to.Interface, to.VRID, to.Version, to.Priority = g.cfg.Interface, g.cfg.VRID, g.cfg.Version, g.cfg.Priority
+	g.cfg = to
+	g.set.SetSource(g.at, g.source())
+	g.set.Reconfigure(g.at, machineConfig(&g.cfg), l.now)
 	l.order(order{kind: orderGroup, set: g.set.slot, seats: []seat{g.seat()}})
+	l.faultChanged(g)
 }
 
 // announce orders the addresses to be announced again, if they are in.

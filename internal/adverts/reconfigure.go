@@ -66,9 +66,9 @@ func (p *Process) ended(set uint16) {
 	p.names.Store(p.names.Load().without(set))
 }
 
-// Reconfigure gives groups, found by their names, other addresses, preemption
-// and announcements while they run. Nothing else of them may have changed. A group
-// that is as it was hears nothing; what stays of another's addresses stays in.
+// Reconfigure gives groups, found by their names, another configuration while
+// they run; config.Changes has what may be another one. A group that is as it was
+// hears nothing; what stays of another's addresses stays in.
 func (p *Process) Reconfigure(groups []config.Group) error {
 	p.naming.Lock()
 	defer p.naming.Unlock()

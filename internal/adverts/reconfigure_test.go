@@ -4,6 +4,7 @@ package adverts
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -106,4 +107,54 @@ func TestReconfigureEndsAlarm(t *testing.T) {
 func (n *router) eventuallyHas(dev, addr string, want bool) {
 	n.t.Helper()
 	eventually(n.t, 2*time.Second, fmt.Sprintf("%s on %s in %s: %v", addr, dev, n.ns, want), func() bool { return n.has(dev, addr) == want })
+}
+
+// Another interval, and adverts to each other alone, while both run: roles stay,
+// the Backup follows, and a group beside them has every advert on time.
+func TestReconfigureWire(t *testing.T) {
+	l := newLab(t)
+	const kept = 50 * ms
+	with := func(r int, interval time.Duration, peer string) []config.Group {
+		g := groups(uint8(300-100*r), interval)
+		g[0].AdvertInterval = kept
+		if peer != "" {
+			g[1].Peers, g[1].PeerTTL = []netip.Addr{netip.MustParseAddr(peer)}, 255
+		}
+		return g
+	}
+	a := l.start(1, Config{Groups: with(1, kept, ""), SyncGroups: alone})
+	for range 2 {
+		await[AddressesIn](a, "AddressesIn", nil)
+	}
+	b := l.start(2, Config{Groups: with(2, kept, ""), SyncGroups: alone})
+	for range 2 {
+		await(b, "Backup", func(e Changed) bool { return e.To == vrrp.Backup })
+	}
+	line := l.ear("r1lan", 10)
+	for _, interval := range []time.Duration{400 * ms, 20 * ms, 200 * ms, kept} {
+		for r, n := range []*router{a, b} {
+			if err := n.Reconfigure(with(r+1, interval, "")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * interval)
+		}
+		if g := b.group("WAN"); g.State != vrrp.Backup || g.ActiveInterval != interval {
+			t.Errorf("interval %v: %+v", interval, g)
+		}
+	}
+	for r, n := range []*router{a, b} {
+		if err := n.Reconfigure(with(r+1, kept, []string{"10.2.0.2", "10.2.0.1"}[r])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	none[Changed](a, 300*ms)
+	none[Changed](b, 0)
+	for _, g := range b.Status().Groups {
+		if g.Counters.PeerErrors > 2 {
+			t.Errorf("adverts refused: %+v", g)
+		}
+	}
+	if gap, n := line.widest(); n == 0 || gap > 2*kept {
+		t.Errorf("%d adverts of the group beside it, nothing for %v", n, gap)
+	}
 }

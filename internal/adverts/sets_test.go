@@ -118,10 +118,10 @@ func (n *router) end(sets ...string) {
 func TestSetsComeAndGo(t *testing.T) {
 	l := newLab(t)
 	keep := lone("KEEP", "eth0", 10, 200, "10.1.0.100/24")
-	a := l.start(1, Config{Groups: keep.Groups, SyncGroups: []config.SyncGroup{}})
+	a := l.start(1, Config{Groups: keep.Groups, SyncGroups: alone})
 	await[AddressesIn](a, "AddressesIn", nil)
 	keep.Groups[0].Priority = 100
-	b := l.start(2, Config{Groups: keep.Groups, SyncGroups: []config.SyncGroup{}})
+	b := l.start(2, Config{Groups: keep.Groups, SyncGroups: alone})
 	await(b, "Backup", func(e Changed) bool { return e.To == vrrp.Backup })
 
 	told, since, files := [2]int64{a.events("KEEP"), b.events("KEEP")}, a.group("KEEP").Since, a.files()
