@@ -75,6 +75,12 @@ func (a *Adverts) open(interfaces []string, log *slog.Logger, rung string) (err 
 	return a.ports.sync()
 }
 
+// Follow makes these the interfaces, in place of those before: soon, and where
+// both lists have one it stays attached.
+func (a *Adverts) Follow(interfaces []string) {
+	a.ports.choose(selection{include: interfaces, exact: true})
+}
+
 // Ring gives a descriptor of the ring for another process: the caller closes
 // it.
 func (a *Adverts) Ring() (*os.File, error) {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,20 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 	if s := a.Stats(); s.Copied != 3 || s.Full != 0 || s.Malformed != 0 {
 		t.Errorf("stats: %+v", s)
 	}
+
+	// Others in place of it, and both.
+	for _, names := range [][]string{{"out"}, {}, {"in", "out"}, {"in"}} {
+		a.Follow(names)
+		deadline := time.Now().Add(2 * time.Second)
+		for !slices.Equal(a.ports.names(), names) && time.Now().Before(deadline) {
+			time.Sleep(5 * time.Millisecond)
+		}
+		if got := a.ports.names(); !slices.Equal(got, names) {
+			t.Errorf("attached to %v, want %v", got, names)
+		}
+	}
+	l.multicast(255, small)
+	readAdverts(t, ring, 1)
 }
 
 // readAdverts waits for n adverts as the adverts process does.

@@ -52,6 +52,7 @@ type Capture struct {
 	reader  *reader
 	audit   *audit
 	ports   *ports
+	exclude func([]string)
 	why     string
 	fast    bool
 	ready   chan struct{}
@@ -152,13 +153,20 @@ func (c *Capture) attach(o *Options) error {
 	}
 	c.why = why
 	h := &hook{prog: c.coll.Programs["tandem_flow"], name: "tandem_flow", egress: true, rung: rung, nl: c.nl}
-	sel := selection{include: o.Interface, exclude: slices.Concat(o.Exclude, o.SyncLinks)}
-	c.ports = newPorts(c.ns, h, sel, c.log)
+	c.ports = newPorts(c.ns, h, o.selection(o.Exclude), c.log)
+	c.exclude = func(names []string) { c.ports.choose(o.selection(names)) }
 	if err := c.ports.sync(); err != nil && len(c.ports.names()) == 0 {
 		return err
 	}
 	return nil
 }
+
+func (o *Options) selection(exclude []string) selection {
+	return selection{include: o.Interface, exclude: slices.Concat(exclude, o.SyncLinks)}
+}
+
+// Exclude takes the place of Options.Exclude: soon.
+func (c *Capture) Exclude(interfaces []string) { c.exclude(interfaces) }
 
 // Run reads until ctx ends or a source fails. Once only.
 func (c *Capture) Run(ctx context.Context) error {

@@ -81,12 +81,13 @@ type port struct {
 // ports keeps a hook attached to the selected interfaces: late ones, ones that
 // went, and those where somebody removed it.
 type ports struct {
-	ns   namespace
-	hook *hook
-	sel  selection
-	log  *slog.Logger
+	ns    namespace
+	hook  *hook
+	log   *slog.Logger
+	again chan struct{} // watch is to look
 
 	mu       sync.Mutex
+	sel      selection
 	byIndex  map[int]port
 	lost     map[int]bool   // had one, until somebody removed it
 	failed   map[int]string // the last error by interface, logged once
@@ -96,7 +97,7 @@ type ports struct {
 }
 
 func newPorts(ns namespace, h *hook, sel selection, log *slog.Logger) *ports {
-	return &ports{ns: ns, hook: h, sel: sel, log: log, byIndex: map[int]port{}, lost: map[int]bool{}, failed: map[int]string{}}
+	return &ports{ns: ns, hook: h, sel: sel, log: log, again: make(chan struct{}, 1), byIndex: map[int]port{}, lost: map[int]bool{}, failed: map[int]string{}}
 }
 
 // sync attaches and detaches until what is matches the selection. The calling
@@ -200,12 +201,24 @@ func (p *ports) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-p.again:
 		case _, ok := <-updates:
 			if !ok {
 				return errors.New("subscription to link events ended")
 			}
 			settle(ctx, updates)
 		}
+	}
+}
+
+// choose selects otherwise; watch attaches and detaches.
+func (p *ports) choose(sel selection) {
+	p.mu.Lock()
+	p.sel = sel
+	p.mu.Unlock()
+	select {
+	case p.again <- struct{}{}:
+	default: // it is about to look
 	}
 }
 

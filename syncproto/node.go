@@ -50,6 +50,12 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// SetTimes gives HoldDeath and Heartbeat other values: the election has others.
+func (n *Node) SetTimes(holdDeath, heartbeat time.Duration) {
+	n.cfg.HoldDeath, n.cfg.Heartbeat = holdDeath, heartbeat
+	n.cfg.setDefaults()
+}
+
 // EventKind tells events apart.
 type EventKind uint8
 

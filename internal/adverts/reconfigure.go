@@ -12,6 +12,9 @@ import (
 // What a daemon changes while the child runs. The sets that nobody names here
 // hear nothing, and their adverts wait for nothing.
 
+// Room is how many groups the child can have at a time.
+func (p *Process) Room() int { return p.names.Load().room }
+
 // Begin has sets elect, as at the start but without the startup delay. What was
 // said of their groups by Track holds from their first moment. Nothing begins
 // where there is no room for all.

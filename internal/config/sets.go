@@ -27,12 +27,27 @@ func (v *VRRP) Sets() (out []Set) {
 		if s, ok := syncOf[name]; ok {
 			name = s
 		}
-		i := slices.IndexFunc(out, func(s Set) bool { return s.Name == name })
-		if i < 0 {
-			i = len(out)
+		s := findSet(out, name)
+		if s == nil {
 			out = append(out, Set{Name: name})
+			s = &out[len(out)-1]
 		}
-		out[i].Groups = append(out[i].Groups, g)
+		s.Groups = append(s.Groups, g)
 	}
 	return out
+}
+
+// Names are those of sets.
+func Names(sets []Set) (out []string) {
+	for _, s := range sets {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+func findSet(sets []Set, name string) *Set {
+	if i := slices.IndexFunc(sets, func(s Set) bool { return s.Name == name }); i >= 0 {
+		return &sets[i]
+	}
+	return nil
 }

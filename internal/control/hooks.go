@@ -30,8 +30,11 @@ type ReloadOrder struct{}
 
 // Reloaded is what came of it.
 type Reloaded struct {
-	Changed []string `json:"changed"` // tables of the file
-	Text    string   `json:"text"`    // a sentence
+	Changed []string `json:"changed"` // tables of the file, taken over in place
+	Ended   []string `json:"ended"`   // sets: sync groups, and groups that are in none
+	Anew    []string `json:"anew"`    // that ended and began as they are now
+	Begun   []string `json:"begun"`
+	Text    string   `json:"text"` // a sentence
 }
 
 // HooksWord is what tandem hooks says: at once when something changed, and

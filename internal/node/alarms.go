@@ -116,7 +116,7 @@ func (b *backend) conditions() (out []control.Alarm) {
 	active := b.d.election.set(s.Follows).Role == control.RoleActive
 	b.d.election.mu.Unlock()
 	if active {
-		out = append(out, twoActives(s, advertInterfaces(b.d.cfg))...)
+		out = append(out, twoActives(s, advertInterfaces(b.d.config()))...)
 	}
 	return out
 }

@@ -34,10 +34,11 @@ func (b *backend) Status() control.Status {
 	d := b.d
 	s := control.Status{Node: d.cfg.Node.Name, Version: d.version, Config: absolute(d.cfg.Path), Started: d.started,
 		Now: time.Now(), Groups: b.VRRP(), Sync: b.Sync(), Alarms: []control.Alarm{}}
+	cfg := d.config()
 	d.election.mu.Lock()
-	for _, name := range setNames(d.cfg) {
+	for _, name := range setNames(cfg) {
 		set := *d.election.set(name)
-		set.Member, set.Waiting = members(d.cfg, name), b.waiting(&set)
+		set.Member, set.Waiting = members(cfg, name), b.waiting(&set)
 		s.Sets = append(s.Sets, set)
 	}
 	for _, a := range d.election.alarms {
@@ -68,28 +69,14 @@ func absolute(path string) string {
 	return path
 }
 
-// setNames are the sets in the order of the file, the followed one first.
+// setNames are the sets in the order of their first groups, the followed one first.
 func setNames(cfg *config.Config) (out []string) {
-	in := map[string]bool{}
-	add := func(name string) {
-		if !in[name] {
-			in[name] = true
-			out = append(out, name)
-		}
-	}
 	if f := followed(cfg); f != "" {
-		add(f)
+		out = append(out, f)
 	}
-	grouped := map[string]bool{}
-	for _, s := range cfg.VRRP.SyncGroups {
-		add(s.Name)
-		for _, m := range s.Member {
-			grouped[m] = true
-		}
-	}
-	for _, g := range cfg.VRRP.Groups {
-		if !grouped[g.Name] && !g.Disable {
-			add(g.Name)
+	for _, name := range config.Names(cfg.VRRP.Sets()) {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
 		}
 	}
 	return out
@@ -120,7 +107,7 @@ func (b *backend) VRRP() []control.VRRPGroup {
 		}
 	}
 	out := []control.VRRPGroup{}
-	for _, g := range b.d.tracking.config().VRRP.Groups {
+	for _, g := range b.d.config().VRRP.Groups {
 		v := configuredGroup(g)
 		v.NotAccepted = b.d.notAccepted(&g)
 		if s, ok := live[g.Name]; ok {

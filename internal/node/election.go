@@ -41,13 +41,18 @@ type election struct {
 	rung   string
 	aside  time.Time // maintenance, since then; zero: none
 
-	stopping   atomic.Bool
+	ending   map[string]bool // sets that a reload ends; true: their stop was told
+	settled  chan struct{}   // one of them has ended
+	over     chan struct{}   // closed when the child is gone
+	stopping atomic.Bool
+
 	priorities func() map[string]int // in force, by group
 }
 
 func newElection(followed string, stream *event.Stream, log *slog.Logger) *election {
 	return &election{followed: followed, stream: stream, log: log, term: map[string]uint32{}, gone: map[string]uint64{},
-		sets: map[string]*control.Set{}, spoke: map[string]bool{}, alarms: map[string]control.Alarm{}, priorities: func() map[string]int { return nil }}
+		sets: map[string]*control.Set{}, spoke: map[string]bool{}, alarms: map[string]control.Alarm{}, priorities: func() map[string]int { return nil },
+		ending: map[string]bool{}, settled: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
 func (e *election) String() string { return "election" }
@@ -70,6 +75,7 @@ func (e *election) termOf(set string) uint32 {
 
 // Run takes what the child says until it ends, which is nil after a stop.
 func (e *election) Run(context.Context) error {
+	defer close(e.over)
 	for ev := range e.proc.Events() {
 		if x, ok := ev.(adverts.Exited); ok {
 			return e.exited(x.Err)
@@ -106,9 +112,11 @@ func (e *election) take(ev adverts.Event) {
 		e.addresses(v.Set, "virtual addresses are in", true)
 	case adverts.Demoting:
 		e.setTerm(v.Set, v.Term)
-		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: left(v), On: outranked(v)}) }, e.Released)
+		e.gate(v.Set, func() {
+			e.forward(v.Set, takeover.Event{Kind: takeover.EvDemoting, Cause: e.left(v), On: outranked(v)})
+		}, e.Released)
 		if v.Cause != vrrp.CauseInterfaceDown && v.Cause != vrrp.CauseUnwell { // Changed has said which
-			e.reason(v.Set, left(v))
+			e.reason(v.Set, e.left(v))
 		}
 		e.count(v.Set)
 	case adverts.AddressesOut:
@@ -122,6 +130,8 @@ func (e *election) take(ev adverts.Event) {
 		e.alarm(v)
 	case adverts.Rival:
 		e.gate(v.Set, func() { e.forward(v.Set, takeover.Event{Kind: takeover.EvRival}) }, e.Announce)
+	case adverts.Ended:
+		e.ended(v)
 	case adverts.Refused:
 		e.log.Warn("election refused a command", "set", v.Set, "command", v.What)
 	}
@@ -184,6 +194,9 @@ func (e *election) set(name string) *control.Set {
 
 func (e *election) changed(v adverts.Changed) {
 	e.mu.Lock()
+	if _, ending := e.ending[v.Set]; ending && v.To == vrrp.Initialize {
+		e.ending[v.Set], v.Reason = true, reloaded
+	}
 	s := e.set(v.Set)
 	e.spoke[v.Set] = true
 	s.Role, s.Since, s.Reason = v.To.String(), time.Now(), v.Reason
@@ -205,7 +218,7 @@ func (e *election) changed(v adverts.Changed) {
 
 func (e *election) role(v adverts.Changed, text string) {
 	e.stream.Publish(event.Event{Kind: event.Role, Subject: v.Set, Text: text, Data: event.RoleData{From: v.From.String(), To: v.To.String(),
-		Reason: v.Reason, Stopped: v.To == vrrp.Initialize && e.stopping.Load(), Priority: e.priorities()}})
+		Reason: v.Reason, Stopped: v.To == vrrp.Initialize && (e.stopping.Load() || v.Reason == reloaded), Priority: e.priorities()}})
 }
 
 // standing keeps the reason of a fault that lasts, which may become another one,
@@ -308,7 +321,13 @@ func outranked(v adverts.Demoting) bool {
 }
 
 // left says why a set is no longer Active, as a sentence.
-func left(v adverts.Demoting) string {
+func (e *election) left(v adverts.Demoting) string {
+	e.mu.Lock()
+	_, ending := e.ending[v.Set]
+	e.mu.Unlock()
+	if ending && v.Cause == vrrp.CauseShutdown {
+		return reloaded
+	}
 	switch v.Cause {
 	case vrrp.CauseHigherPriority:
 		return "a router of higher priority is Active"

@@ -159,7 +159,7 @@ func (b *backend) FlowCount() (c control.FlowCount, err error) {
 		return c, errNotKept
 	}
 	local := b.local()
-	own := func(a netip.Addr) bool { return local(a) || virtual(b.d.cfg, a) }
+	own := func(a netip.Addr) bool { return local(a) || virtual(b.d.config(), a) }
 	filter, err := control.NewFilter(control.FlowQuery{}, local)
 	if err != nil {
 		return c, err

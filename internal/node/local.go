@@ -53,7 +53,7 @@ func (l *localAddresses) Run(ctx context.Context) error {
 // word is still on the way, through a script.
 func (l *localAddresses) appeared(c netlink.AddrUpdate) {
 	ip, ok := netip.AddrFromSlice(c.LinkAddress.IP)
-	if ok && c.NewAddr && l.d.external() && virtual(l.d.tracking.config(), ip.Unmap()) {
+	if ok && c.NewAddr && l.d.external() && virtual(l.d.config(), ip.Unmap()) {
 		l.d.sync.runner.Post(takeover.Event{Kind: takeover.EvForeignAddress})
 	}
 }
@@ -89,7 +89,7 @@ func ownAddresses(d *daemon) (out []netip.Addr, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	cfg := d.tracking.config()
+	cfg := d.config()
 	for _, a := range all {
 		ip, ok := netip.AddrFromSlice(a.IP)
 		if ip = ip.Unmap(); ok && !virtual(cfg, ip) {

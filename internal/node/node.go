@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,10 +51,11 @@ type daemon struct {
 	tracking *tracking
 	hooks    *hooksProcess
 	election *election
-	backend  *backend       // set before anything runs
-	elector  elector        // election, or who stands in its place
-	sync     *replication   // nil: election without copy
-	accept   *loader.Accept // nil: every virtual address accepts
+	backend  *backend     // set before anything runs
+	elector  elector      // election, or who stands in its place
+	sync     *replication // nil: election without copy
+	accept   acceptance
+	adverts  *loader.Adverts // nil: adverts are taken from a raw socket
 	tasks    []task
 	undo     []func()
 }
@@ -144,6 +144,10 @@ func (d *daemon) open() error {
 	return nil
 }
 
+// config is the configuration in force. What cannot change while the daemon runs
+// is the same in cfg.
+func (d *daemon) config() *config.Config { return d.tracking.config() }
+
 // external says whether another program elects.
 func (d *daemon) external() bool { return d.cfg.Sync != nil && d.cfg.Sync.External }
 
@@ -208,7 +212,7 @@ func (d *daemon) holdDeath() (hold time.Duration) {
 	if d.external() {
 		return 4 * time.Second
 	}
-	for _, g := range d.cfg.VRRP.Groups {
+	for _, g := range d.config().VRRP.Groups {
 		hold = max(hold, 4*g.AdvertInterval)
 	}
 	return hold
@@ -242,7 +246,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 func (d *daemon) openCapture(r *replication, port uint32) error {
 	capture, err := loader.Open(loader.Options{
 		Policy: d.cfg.Sync.Policy, Mode: d.cfg.Capture.Mode, Interface: d.cfg.Capture.Interface,
-		Exclude: slices.Concat(d.cfg.Capture.Exclude, virtualMACs(d.cfg)), SyncLinks: d.linkInterfaces(),
+		Exclude: captureExclude(d.cfg), SyncLinks: d.linkInterfaces(),
 		Sink: sink{r.replica}, Log: d.log, OwnPortIDs: []uint32{port},
 	})
 	if err != nil {
@@ -335,6 +339,7 @@ func (d *daemon) openRing() (*os.File, error) {
 		return nil, err
 	}
 	d.undoing(a.Close)
+	d.adverts = a
 	return a.Ring()
 }
 

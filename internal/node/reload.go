@@ -4,67 +4,104 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tandem-ha/tandem/internal/adverts"
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/event"
 	"github.com/tandem-ha/tandem/internal/track"
 )
 
-// Reload is control.Changes: the configuration is read again. What changed and
-// may change is taken over, group by group; the election goes on meanwhile, so
-// that no advert is late for it. If anything changed that may not, nothing is
-// taken over.
+// Reload is control.Changes: the configuration is read again. Of the election
+// only what changed hears of it: groups that go on as something else, and sets
+// that end and begin. If anything changed that may not, nothing is taken over.
 func (b *backend) Reload(context.Context, control.ReloadOrder) (control.Reloaded, error) {
 	t := b.d.tracking
 	t.reloading.Lock() // one after the other
 	defer t.reloading.Unlock()
+	if t.torn != nil {
+		return control.Reloaded{}, fmt.Errorf("an earlier reload did not come to its end (%w): restart tandem", t.torn)
+	}
 	next, err := config.Load(b.d.cfg.Path)
 	if err != nil {
 		return control.Reloaded{}, err
 	}
-	what, err := t.config().Changed(next)
+	c, err := t.config().Changed(next)
 	if err != nil {
 		return control.Reloaded{}, err
 	}
-	out := control.Reloaded{Changed: append([]string{}, what...), Text: "nothing has changed"}
-	if len(what) == 0 {
+	out := control.Reloaded{Changed: append([]string{}, c.Tables...), Ended: append([]string{}, c.Ends...),
+		Anew: append([]string{}, config.Names(c.Anew)...), Begun: append([]string{}, config.Names(c.Begins)...), Text: c.String()}
+	if c.None() {
 		return out, nil
 	}
-	if err := b.reconfigure(next); err != nil {
-		return out, err
+	if err := b.prepare(next); err != nil {
+		return out, fmt.Errorf("%w: nothing was taken over", err)
 	}
-	out.Text = "taken over: " + strings.Join(what, ", ")
-	b.d.stream.Publish(event.Event{Kind: event.Daemon, Subject: event.Configuration, Text: out.Text})
-	b.d.log.Info("configuration", "file", next.Path, "changed", strings.Join(what, ", "))
-	kickHooks(b.d)
+	b.d.log.Info("configuration", "file", next.Path, "changes", out.Text)
+	if t.torn = b.takeOver(next, &c); t.torn != nil {
+		return out, fmt.Errorf("%w: not all was taken over: restart tandem", t.torn)
+	}
 	return out, nil
 }
 
-// reconfigure takes a configuration over. Who asks which addresses are virtual
-// knows the new ones before they go in, and those that are gone as long as they
-// are in.
-func (b *backend) reconfigure(next *config.Config) error {
+// prepare refuses what cannot be, before anything changes. Until the end, what
+// accepts nothing before or after accepts nothing.
+func (b *backend) prepare(next *config.Config) error {
+	if b.d.external() {
+		return nil
+	}
+	proc := b.proc()
+	if proc == nil {
+		return errors.New("the election has not started yet")
+	}
+	if room := proc.Room(); len(next.VRRP.Groups) > room {
+		return fmt.Errorf("there is room for %d groups until a restart", room)
+	}
+	either := append(notAccepting(b.d.config()), notAccepting(next)...)
+	slices.SortFunc(either, netip.Addr.Compare)
+	return b.d.accept.refuse(slices.Compact(either))
+}
+
+// takeOver takes a configuration over. Addresses of what ends are virtual until
+// they are out, new ones before they go in. The scripts of what ended are those of
+// the configuration before: tandem hooks hears of the new one in between.
+func (b *backend) takeOver(next *config.Config, c *config.Changes) error {
 	d := b.d
+	if err := d.election.end(append(c.Ends, config.Names(c.Anew)...)); err != nil {
+		return err
+	}
 	d.tracking.reload(next)
-	if d.accept != nil {
-		if err := d.accept.Refuse(notAccepting(next)); err != nil {
-			return err
-		}
+	d.stream.Publish(event.Event{Kind: event.Daemon, Subject: event.Configuration, Text: c.String()})
+	kickHooks(d)
+	if err := d.accept.refuse(notAccepting(next)); err != nil {
+		return err
+	}
+	if d.adverts != nil {
+		d.adverts.Follow(advertInterfaces(next))
 	}
 	if proc := b.proc(); proc != nil {
 		if err := proc.Reconfigure(next.VRRP.Groups); err != nil {
+			return err
+		}
+		if err := proc.Begin(append(c.Anew, c.Begins...)); err != nil {
 			return err
 		}
 	}
 	if d.sync == nil {
 		return nil
 	}
+	d.sync.capture.Exclude(captureExclude(next))
+	hold, beat := d.holdDeath(), d.heartbeat()
+	d.sync.replica.locked(func(int64) { d.sync.replica.node.SetTimes(hold, beat) })
 	return (&localAddresses{d: d}).apply()
 }
 
@@ -96,6 +133,9 @@ func (t *tracking) reload(next *config.Config) {
 		board.Set(id, s)
 	}
 	t.board, t.cfg = board, next
+	maps.DeleteFunc(t.said, func(group string, _ adverts.Tracked) bool {
+		return !slices.ContainsFunc(board.Groups(), func(g track.Group) bool { return g.Name == group })
+	})
 	t.mu.Unlock()
 	t.links.Follow(interfacesOn(board)) // tells of each
 	t.mu.Lock()

@@ -123,7 +123,7 @@ func (b *backend) FlowDiff(ctx context.Context) (out control.FlowDiff, err error
 
 func (b *backend) diffRules() func() flowdiff.Rules {
 	local := b.local()
-	own := func(a netip.Addr) bool { return local(a) || virtual(b.d.cfg, a) }
+	own := func(a netip.Addr) bool { return local(a) || virtual(b.d.config(), a) }
 	r := b.d.sync.replica
 	return func() flowdiff.Rules {
 		r.node.Lock()

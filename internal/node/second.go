@@ -35,8 +35,9 @@ func (d *daemon) heartbeat() time.Duration {
 }
 
 func (d *daemon) followedGroups() (out []config.Group) {
-	for _, member := range members(d.cfg, d.election.followed) {
-		for _, g := range d.cfg.VRRP.Groups {
+	cfg := d.config()
+	for _, member := range members(cfg, d.election.followed) {
+		for _, g := range cfg.VRRP.Groups {
 			if g.Name == member {
 				out = append(out, g)
 			}
@@ -64,13 +65,11 @@ func (s *sending) String() string { return "second path" }
 
 func (s *sending) Run(ctx context.Context) error {
 	s.seen = map[string]sent{}
-	every := time.NewTicker(max(s.d.heartbeat(), 20*time.Millisecond))
-	defer every.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-every.C:
+		case <-time.After(max(s.d.heartbeat(), 20*time.Millisecond)):
 		}
 		s.d.election.mu.Lock()
 		proc := s.d.election.proc

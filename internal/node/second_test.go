@@ -22,7 +22,7 @@ func TestSending(t *testing.T) {
 	group := func(name string, state vrrp.State, sent, errors uint64) adverts.GroupStatus {
 		return adverts.GroupStatus{Name: name, State: state, Counters: vrrp.Counters{SentAdvertisements: sent, SendErrors: errors}}
 	}
-	d := &daemon{cfg: cfg, election: newElection("MAIN", nil, nil)}
+	d := &daemon{cfg: cfg, tracking: newTracking(cfg, nil, nil), election: newElection("MAIN", nil, nil)}
 	s := &sending{d: d, seen: map[string]sent{}}
 	for i, look := range []struct {
 		at       time.Duration
@@ -53,7 +53,7 @@ func TestHeartbeat(t *testing.T) {
 		40 * time.Millisecond: 20 * time.Millisecond, 10 * time.Millisecond: 5 * time.Millisecond} {
 		cfg := &config.Config{Sync: &config.Sync{Group: "LAN"}}
 		cfg.VRRP.Groups = []config.Group{{Name: "LAN", AdvertInterval: interval}, {Name: "OTHER", AdvertInterval: 10 * time.Millisecond}}
-		if got := (&daemon{cfg: cfg, election: newElection("LAN", nil, nil)}).heartbeat(); got != want {
+		if got := (&daemon{cfg: cfg, tracking: newTracking(cfg, nil, nil), election: newElection("LAN", nil, nil)}).heartbeat(); got != want {
 			t.Errorf("adverts each %v: a heartbeat each %v, want %v", interval, got, want)
 		}
 	}

@@ -45,6 +45,7 @@ type tracking struct {
 	started time.Time
 
 	reloading sync.Mutex
+	torn      error // why a reload came to no end; under reloading
 }
 
 func newTracking(cfg *config.Config, stream *event.Stream, log *slog.Logger) *tracking {

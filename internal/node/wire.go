@@ -5,6 +5,8 @@ package node
 import (
 	"cmp"
 	"net/netip"
+	"slices"
+	"sync"
 
 	"github.com/tandem-ha/tandem/internal/config"
 	"github.com/tandem-ha/tandem/internal/control"
@@ -18,15 +20,49 @@ var checksums = map[vrrp.Checksum]string{vrrp.ChecksumPseudoHeader: config.Check
 
 // openAccept lets the virtual addresses of groups without accept-mode accept
 // nothing, from before the first election to after the last.
-func (d *daemon) openAccept() (err error) {
-	refused := notAccepting(d.cfg)
-	if len(refused) == 0 {
-		return nil
-	}
-	if d.accept, err = loader.OpenAccept(refused); err == nil {
-		d.undoing(d.accept.Close)
+func (d *daemon) openAccept() error {
+	d.undoing(d.accept.close)
+	return d.accept.refuse(notAccepting(d.cfg))
+}
+
+// acceptance is there from the first address that accepts nothing.
+type acceptance struct {
+	mu    sync.Mutex
+	rules *loader.Accept // nil: every virtual address accepts
+}
+
+// refuse makes these the addresses that accept nothing.
+func (a *acceptance) refuse(addrs []netip.Addr) (err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.rules != nil:
+		return a.rules.Refuse(addrs)
+	case len(addrs) > 0:
+		a.rules, err = loader.OpenAccept(addrs)
 	}
 	return err
+}
+
+// dropped counts what was dropped at addresses.
+func (a *acceptance) dropped(addrs []config.Address) (n uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range addrs {
+		if a.rules != nil {
+			n += a.rules.Dropped(v.Prefix.Addr())
+		}
+	}
+	return n
+}
+
+func (a *acceptance) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rules == nil {
+		return nil
+	}
+	return a.rules.Close()
 }
 
 // notAccepting are the addresses of groups without accept-mode.
@@ -52,15 +88,17 @@ func virtualMACs(cfg *config.Config) (out []string) {
 	return out
 }
 
+// captureExclude are the interfaces that the capture leaves out.
+func captureExclude(cfg *config.Config) []string {
+	return slices.Concat(cfg.Capture.Exclude, virtualMACs(cfg))
+}
+
 // notAccepted counts what was dropped at a group's addresses.
-func (d *daemon) notAccepted(g *config.Group) (n uint64) {
-	if d.accept == nil || !g.NoAccept {
+func (d *daemon) notAccepted(g *config.Group) uint64 {
+	if !g.NoAccept {
 		return 0
 	}
-	for _, a := range g.Installed() {
-		n += d.accept.Dropped(a.Prefix.Addr())
-	}
-	return n
+	return d.accept.dropped(g.Installed())
 }
 
 // configuredWire is what the file says of a group's adverts.
