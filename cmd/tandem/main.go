@@ -92,7 +92,7 @@ The daemon:
   check [--live]    read a configuration; --live: ask this machine whether it can carry it; --against FILE: the other router's
   import vyos       turn VyOS's set lines or config.boot into a configuration; what is left out, and why, to stderr
   run               be a node until SIGTERM, which hands the role over to the peer
-  reload            take over what changed in the configuration, where that needs no restart
+  reload            take over what changed in the configuration; other groups hear nothing
   hooks             run health checks and transition scripts: run starts it, or a unit of its own
   version           which tandem this is
 

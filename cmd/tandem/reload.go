@@ -17,7 +17,7 @@ import (
 func reloadCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "reload",
-		Usage: "have the daemon take over what changed in its configuration; it refuses, and changes nothing, where that needs a restart",
+		Usage: "have the daemon take over what changed in its configuration, and say what went on, ended and began; it refuses, and changes nothing, where that needs a restart",
 		Flags: []cli.Flag{socketFlag},
 		Action: func(ctx *cli.Context) error {
 			s, err := client(ctx).Status(ctx.Context)

@@ -28,6 +28,9 @@ const (
 	heartbeat = int64(250_000_000)
 	// farewell is how long a stopping child waits for its addresses to go.
 	farewell = int64(1_000_000_000)
+	// mailLimit bounds the daemon's messages of one turn: a whole configuration may
+	// come at once.
+	mailLimit = 16
 	// drainLimit bounds one reading, so that a flood cannot hold adverts back.
 	drainLimit = 512
 )

@@ -66,13 +66,19 @@ func (st *stage) drop(ss *stageSet, before []virtual, addrs []vip.Address, left 
 		st.said.Remove(v.announced)
 		if v.failed != 0 {
 			st.report(report{kind: reportAddress, set: ss.slot, group: v.group})
-		} else if ss.in && !slices.Contains(ss.addrs, addrs[i]) {
+		} else if ss.in && !st.carries(addrs[i]) {
 			gone = append(gone, addrs[i])
 		}
 	}
 	if len(gone) > 0 {
 		st.delete(gone)
 	}
+}
+
+// carries: an address is in for some set, perhaps since it went from one group to
+// another.
+func (st *stage) carries(a vip.Address) bool {
+	return slices.ContainsFunc(st.sets, func(ss *stageSet) bool { return ss.in && slices.Contains(ss.addrs, a) })
 }
 
 // same: one address at one place, whatever its index.

@@ -41,19 +41,6 @@ func (st *stage) begin(o order) {
 	st.makeMACs(st.clock.now())
 }
 
-// portOf is the port of a group, which begins with its first one.
-func (st *stage) portOf(s seat) *stagePort {
-	for _, p := range st.ports {
-		if p.slot == s.port {
-			return p
-		}
-	}
-	p := &stagePort{slot: s.port, name: s.cfg.Interface, v6: s.cfg.v6(), rx: -1, reason: reasonStarting}
-	st.ports = append(st.ports, p)
-	st.checkPort(p)
-	return p
-}
-
 // end takes all away that begin made, and reports it. The addresses are out,
 // perhaps they linger.
 func (st *stage) end(ss *stageSet) {
@@ -71,16 +58,6 @@ func (st *stage) end(ss *stageSet) {
 		st.endPort(p)
 	}
 	st.report(report{kind: reportEnded, set: ss.slot})
-}
-
-// endPort ends a port that no set is on any more. Its socket is the election
-// thread's to let go of.
-func (st *stage) endPort(p *stagePort) {
-	if slices.ContainsFunc(st.sets, func(ss *stageSet) bool { return slices.Contains(ss.ports, p) }) || !slices.Contains(st.ports, p) {
-		return
-	}
-	st.ports = slices.DeleteFunc(st.ports, func(other *stagePort) bool { return other == p })
-	st.report(report{kind: reportPort, port: p.slot, rx: -1, reason: reasonStarting})
 }
 
 // virtuals are the addresses of a group, which nothing speaks for yet.
