@@ -89,6 +89,12 @@ func (n *router) files() int {
 	return len(all)
 }
 
+// arpIgnore is a setting of an interface that a virtual MAC changes.
+func (n *router) arpIgnore(dev string) string {
+	n.t.Helper()
+	return strings.TrimSpace(run(n.t, "ip", "netns", "exec", n.ns, "cat", "/proc/sys/net/ipv4/conf/"+dev+"/arp_ignore"))
+}
+
 func (n *router) begin(sets ...config.Set) {
 	n.t.Helper()
 	if err := n.Begin(sets); err != nil {
@@ -133,7 +139,9 @@ func TestSetsComeAndGo(t *testing.T) {
 	mac := lone("DMZ", "eth1", 30, 200, "10.2.0.102/24")
 	mac.Groups[0].VirtualMAC = true
 	main := config.Set{Name: "MAIN", Groups: []config.Group{guest.Groups[0], mac.Groups[0]}}
-	arp := strings.TrimSpace(run(t, "ip", "netns", "exec", a.ns, "cat", "/proc/sys/net/ipv4/conf/eth1/arp_ignore"))
+	second := lone("LAB", "eth1", 31, 200, "10.2.0.103/24")
+	second.Groups[0].VirtualMAC = true
+	arp := a.arpIgnore("eth1")
 	for turn := range 4 {
 		a.begin(guest)
 		a.wantAddress("eth1", "10.2.0.101", true)
@@ -147,7 +155,12 @@ func TestSetsComeAndGo(t *testing.T) {
 		if g := a.group("DMZ"); g == nil || g.Set != "MAIN" || g.State != vrrp.Active || g.Counters.MasterTransitions != 1 {
 			t.Errorf("turn %d: a member: %+v", turn, g)
 		}
+		a.begin(second)
 		a.end("MAIN")
+		if now := a.arpIgnore("eth1"); now != "1" {
+			t.Errorf("turn %d: arp_ignore is %s while another virtual MAC is on the interface", turn, now)
+		}
+		a.end("LAB")
 		if n := a.files(); n != files {
 			t.Errorf("turn %d: %d files, had %d", turn, n, files)
 		}
@@ -155,13 +168,13 @@ func TestSetsComeAndGo(t *testing.T) {
 			t.Errorf("turn %d: groups left: %+v", turn, got)
 		}
 	}
-	if links := run(t, "ip", "-n", a.ns, "link"); strings.Contains(links, "v30v4") {
+	if links := run(t, "ip", "-n", a.ns, "link"); strings.Contains(links, "eth1v") {
 		t.Errorf("a device is left:\n%s", links)
 	}
 	if groups := run(t, "ip", "-n", a.ns, "maddr", "show", "dev", "eth1"); strings.Contains(groups, "224.0.0.18") {
 		t.Errorf("a membership is left:\n%s", groups)
 	}
-	if now := strings.TrimSpace(run(t, "ip", "netns", "exec", a.ns, "cat", "/proc/sys/net/ipv4/conf/eth1/arp_ignore")); now != arp {
+	if now := a.arpIgnore("eth1"); now != arp {
 		t.Errorf("arp_ignore of the parent is %s, was %s", now, arp)
 	}
 
@@ -176,6 +189,50 @@ func TestSetsComeAndGo(t *testing.T) {
 	}
 	if now := [2]int64{a.events("KEEP"), b.events("KEEP")}; now != told || a.group("KEEP").Since != since {
 		t.Errorf("events about the set that stayed: %v, were %v", now, told)
+	}
+}
+
+// A whole configuration comes at once, and goes, and comes: the adverts of the set
+// that stays are on time, no message is lost, and no slot is.
+func TestManySets(t *testing.T) {
+	const many, turns = 200, 5
+	l := newLab(t)
+	a := l.start(1, Config{Groups: lone("KEEP", "eth0", 10, 200, "10.1.0.100/24").Groups, SyncGroups: alone})
+	await[AddressesIn](a, "AddressesIn", nil)
+	var sets []config.Set
+	for i := range many {
+		sets = append(sets, lone(fmt.Sprintf("G%d", i), "eth1", byte(20+i), 200, fmt.Sprintf("10.2.0.%d/32", 20+i)))
+	}
+	files, line := a.files(), l.ear("r1lan", 10)
+	for turn := range turns {
+		if err := a.Begin(sets); err != nil {
+			t.Fatal(err)
+		}
+		if turn == turns-1 {
+			for range many {
+				await[AddressesIn](a, "AddressesIn", nil)
+			}
+		}
+		for _, s := range sets {
+			if err := a.End(s.Name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range many {
+			await[Ended](a, "Ended", nil)
+		}
+	}
+	gap, n := line.widest()
+	t.Logf("%d adverts, the widest gap %v", n, gap)
+	if n == 0 || gap > 100*ms {
+		t.Errorf("an advert is missing: nothing for %v", gap)
+	}
+	st := a.Status()
+	if now := a.files(); st.Unsent != 0 || len(st.Groups) != 1 || now != files {
+		t.Errorf("%d messages unsent, %d groups and %d files left, had %d", st.Unsent, len(st.Groups), now, files)
+	}
+	if n := a.names.Load(); len(n.groups) != 1+many || len(n.sets) != 1+many || len(n.ports) != 2 {
+		t.Errorf("%d, %d and %d slots, for %d groups at most", len(n.groups), len(n.sets), len(n.ports), 1+many)
 	}
 }
 

@@ -129,6 +129,33 @@ func TestAnnounceAgain(t *testing.T) {
 	}
 }
 
+// An address that is gone is announced no more, does not slow down what stays,
+// and its index is the next one's.
+func TestAnnounceRemove(t *testing.T) {
+	var m Announcements
+	for range 3 {
+		m.Add(0, Timing{Repeat: 1, Interval: 100 * millisecond})
+	}
+	if i := m.Add(0, Timing{Repeat: 1, Interval: 500 * millisecond}); i != 3 {
+		t.Errorf("the fourth is %d", i)
+	}
+	for i := range 4 {
+		m.Start(i, start)
+	}
+	m.Remove(3)
+	m.Remove(1)
+	if diff := cmp.Diff(strings.Fields("0:0 100:2"), script(t, &m, start, start+second)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if i := m.Add(1, Timing{Repeat: 1}); i != 1 {
+		t.Errorf("a new one is %d", i)
+	}
+	m.Start(1, start+second)
+	if diff := cmp.Diff(strings.Fields("1000:1"), script(t, &m, start+second, start+2*second)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // Refreshes can be put off, sets cannot.
 func TestAnnounceHold(t *testing.T) {
 	var m Announcements
