@@ -88,6 +88,15 @@ func named(ctx *cli.Context, all []control.VRRPGroup) ([]control.VRRPGroup, erro
 	return all[i : i+1], nil
 }
 
+// peers are the routers that adverts go to by unicast, each with its TTL floor.
+func peers(all []control.VRRPPeer) string {
+	parts := make([]string, len(all))
+	for i, p := range all {
+		parts[i] = fmt.Sprintf("%s (heard with a TTL of at least %d)", p.Address, p.TTL)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // writeDetail is everything that is known of a group, a line for each thing.
 func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	fmt.Fprintf(w, "%s\n", v.Name)
@@ -106,7 +115,7 @@ func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	line("Virtual addresses", "%s (%s)", strings.Join(v.Addresses, ", "), either(v.Installed, "on this machine", "not on this machine"))
 	line("Active", "%s", heardActive(v, now))
 	line("Source", "%s", cmp.Or(v.Source, "the interface's address"))
-	line("Sent", "%s", either(len(v.Peers) > 0, fmt.Sprintf("to %s; their adverts are taken with a TTL of at least %d", strings.Join(v.Peers, ", "), v.PeerTTL), "by multicast"))
+	line("Sent", "%s", either(len(v.Peers) > 0, "to "+peers(v.Peers), "by multicast"))
 	if v.NoAccept {
 		line("Accepts", "nothing to the virtual addresses; %s packets were dropped", number(v.NotAccepted))
 	}

@@ -37,8 +37,8 @@ func TestCodecSymmetry(t *testing.T) {
 	}
 	g := wireGroup(behindMAC(200, 10*ms)[0])
 	g.Source = netip.MustParseAddr("10.0.0.1")
-	g.Wire = transport{Checksum: vrrp.ChecksumMessage, AuthType: vrrp.AuthText, Auth: [8]byte{'1'}, PeerTTL: 254,
-		Peers: []netip.Addr{netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("2001:db8::2")}}
+	g.Wire = transport{Checksum: vrrp.ChecksumMessage, AuthType: vrrp.AuthText, Auth: [8]byte{'1'},
+		Peers: []config.Peer{{Addr: netip.MustParseAddr("10.0.0.2"), TTL: 254}, {Addr: netip.MustParseAddr("2001:db8::2"), TTL: 255}}}
 	var gotGroup group
 	if err := gotGroup.parse(g.append(nil)); err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestReadControl(t *testing.T) {
 // Who may speak to a group: by multicast anybody, by unicast its peers.
 func TestMeant(t *testing.T) {
 	a := netip.MustParseAddr
-	peers := transport{Peers: []netip.Addr{a("10.0.0.2"), a("2001:db8::2")}, PeerTTL: 250}
+	peers := transport{Peers: []config.Peer{{Addr: a("10.0.0.2"), TTL: 250}, {Addr: a("2001:db8::2"), TTL: 64}}}
 	for _, c := range []struct {
 		transport
 		src, dst string
@@ -246,9 +246,9 @@ func TestMeant(t *testing.T) {
 		{transport{}, "10.0.0.9", "10.0.0.1", false, 0},
 		{transport{}, "10.0.0.9", "224.0.0.1", false, 0},
 		{peers, "10.0.0.2", "10.0.0.1", true, 250},
-		{peers, "2001:db8::2", "2001:db8::1", true, 250},
-		{peers, "10.0.0.3", "10.0.0.1", false, 250},
-		{peers, "10.0.0.2", "224.0.0.18", false, 250},
+		{peers, "2001:db8::2", "2001:db8::1", true, 64},
+		{peers, "10.0.0.3", "10.0.0.1", false, 0},
+		{peers, "10.0.0.2", "224.0.0.18", false, 0},
 	} {
 		g, m := group{Wire: c.transport}, vrrp.Meta{Src: a(c.src), Dst: a(c.dst), TTL: 255}
 		if got := g.meant(&m); got != c.want || m.MinTTL != c.floor {

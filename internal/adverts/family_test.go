@@ -3,6 +3,7 @@
 package adverts
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -142,7 +143,7 @@ func TestWaitsForLinkLocal(t *testing.T) {
 
 // unicast makes a group one of peers.
 func unicast(g []config.Group, self, peer string) []config.Group {
-	g[0].HelloSource, g[0].Peers, g[0].PeerTTL = netip.MustParseAddr(self), []netip.Addr{netip.MustParseAddr(peer)}, 255
+	g[0].HelloSource, g[0].Peers = netip.MustParseAddr(self), []config.Peer{{Addr: netip.MustParseAddr(peer), TTL: vrrp.TTL}}
 	return g
 }
 
@@ -191,6 +192,46 @@ func TestUnicast(t *testing.T) {
 			if e := await[Promoting](b, "Promoting", nil); e.Cause != vrrp.CausePriorityZero {
 				t.Errorf("promotion: %+v", e)
 			}
+		})
+	}
+}
+
+// Two peers at different distances: what has come two routers far is taken from
+// the one that may be there, and is counted from the other.
+func TestPeerTTL(t *testing.T) {
+	for _, ring := range []bool{false, true} {
+		t.Run("ring "+strconv.FormatBool(ring), func(t *testing.T) {
+			l := newLab(t)
+			self, near, far := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("10.9.0.3")
+			g := lan(100, time.Second)
+			g[0].Peers = []config.Peer{{Addr: near, TTL: vrrp.TTL}, {Addr: far, TTL: 253}}
+			cfg := Config{Groups: g, SyncGroups: alone}
+			if ring {
+				cfg.Ring = l.ring(1)
+			}
+			run(t, "ip", "-n", l.r[1], "route", "add", "10.9.0.0/24", "via", near.String()) // the reverse path is looked at
+			a := l.start(1, cfg)
+			await[Ready](a, "Ready", nil)
+			sender := l.attack(2, "eth0", false)
+			send := func(src netip.Addr, ttl, priority uint8) {
+				adv := vrrp.Advert{Version: 3, VRID: 10, Priority: priority, Interval: int64(time.Second), Addresses: []byte{10, 1, 0, 100}}
+				p := appendPacket(nil, &adv, vrrp.ChecksumAuto, src, self, 1)
+				p[8], p[10], p[11] = ttl, 0, 0
+				binary.BigEndian.PutUint16(p[10:], headerSum(p[:ipv4Header]))
+				sender.send(p)
+			}
+			state := func() GroupStatus { return a.Status().Groups[0] }
+			send(far, 253, 200)
+			eventually(t, time.Second, "the far peer heard", func() bool { return state().Active == far && state().ActivePriority == 200 })
+			send(near, 253, 201)
+			eventually(t, time.Second, "the near peer's counted", func() bool { return state().Counters.IPTTLErrors == 1 })
+			send(far, 252, 202)
+			eventually(t, time.Second, "the far peer's counted", func() bool { return state().Counters.IPTTLErrors == 2 })
+			if s := state(); s.Active != far || s.ActivePriority != 200 || s.Counters.PeerErrors != 0 {
+				t.Errorf("a dropped advert moved the group: %+v", s)
+			}
+			send(near, 255, 203)
+			eventually(t, time.Second, "the near peer heard", func() bool { return state().Active == near && state().ActivePriority == 203 })
 		})
 	}
 }

@@ -66,8 +66,8 @@ func (l *loop) transmit(g *member, src netip.Addr, sum vrrp.Checksum) (first err
 		return l.cast(g, &p.to.link)
 	}
 	for _, peer := range peers {
-		l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, peer, p.id)
-		if err := l.unicast(p, peer); err != nil && first == nil {
+		l.packet = appendPacket(l.packet[:0], &l.advert, sum, src, peer.Addr, p.id)
+		if err := l.unicast(p, peer.Addr); err != nil && first == nil {
 			first = err
 		}
 	}

@@ -17,12 +17,11 @@ type transport struct {
 	Checksum vrrp.Checksum
 	AuthType uint8
 	Auth     [8]byte
-	Peers    []netip.Addr // by unicast; empty: multicast
-	PeerTTL  uint8        // the least of a peer's advert
+	Peers    []config.Peer // by unicast; empty: multicast
 }
 
 func wireTransport(g *config.Group) transport {
-	t := transport{Peers: g.Peers, PeerTTL: g.PeerTTL}
+	t := transport{Peers: g.Peers}
 	switch g.Checksum {
 	case config.ChecksumPseudo:
 		t.Checksum = vrrp.ChecksumPseudoHeader
@@ -37,21 +36,21 @@ func wireTransport(g *config.Group) transport {
 }
 
 func (t *transport) append(b []byte) []byte {
-	b = append(b, byte(t.Checksum), t.AuthType, t.PeerTTL)
+	b = append(b, byte(t.Checksum), t.AuthType)
 	b = append(b, t.Auth[:]...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(t.Peers)))
 	for _, p := range t.Peers {
-		b = appendAddr(b, p)
+		b = append(appendAddr(b, p.Addr), p.TTL)
 	}
 	return b
 }
 
 func (t *transport) parse(r *reader) {
-	t.Checksum, t.AuthType, t.PeerTTL = vrrp.Checksum(r.u8()), r.u8(), r.u8()
+	t.Checksum, t.AuthType = vrrp.Checksum(r.u8()), r.u8()
 	copy(t.Auth[:], r.take(len(t.Auth)))
 	for count := int(r.u16()); count > 0 && !r.bad; count-- {
-		p := r.addr()
-		r.bad = r.bad || !p.IsValid()
+		p := config.Peer{Addr: r.addr(), TTL: r.u8()}
+		r.bad = r.bad || !p.Addr.IsValid()
 		t.Peers = append(t.Peers, p)
 	}
 	r.bad = r.bad || t.Checksum > vrrp.ChecksumMessage || t.AuthType > vrrp.AuthText
@@ -70,11 +69,15 @@ func multicast(v6 bool) netip.Addr {
 
 // meant says whether an advert came as this group's come, from a sender that
 // it may come from: from one of the peers by unicast, or from anybody by
-// multicast. The peers' TTL floor goes into m.
+// multicast. The peer's TTL floor goes into m.
 func (g *group) meant(m *vrrp.Meta) bool {
 	if len(g.Wire.Peers) == 0 {
 		return m.Dst == multicast(m.Src.Is6())
 	}
-	m.MinTTL = g.Wire.PeerTTL
-	return !m.Dst.IsMulticast() && slices.Contains(g.Wire.Peers, m.Src)
+	i := slices.IndexFunc(g.Wire.Peers, func(p config.Peer) bool { return p.Addr == m.Src })
+	if i < 0 || m.Dst.IsMulticast() {
+		return false
+	}
+	m.MinTTL = g.Wire.Peers[i].TTL
+	return true
 }

@@ -235,6 +235,24 @@ func (t *table) list(name string) ([]string, bool) {
 	return out, true
 }
 
+// items gives a list of strings and tables, whatever they are; one alone counts
+// as a list of one.
+func (t *table) items(name string) ([]any, bool) {
+	v, ok := t.get(name)
+	switch v := v.(type) {
+	case []any:
+		return v, ok
+	case []map[string]any: // nothing but tables
+		items := make([]any, len(v))
+		for i := range v {
+			items[i] = v[i]
+		}
+		return items, ok
+	default:
+		return []any{v}, ok
+	}
+}
+
 // table gives a subtable, nil when it is absent.
 func (t *table) table(name string) *table {
 	v, ok := t.get(name)

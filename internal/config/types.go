@@ -72,12 +72,11 @@ type Group struct {
 	PreemptDelay   time.Duration
 	Version        int // 2 or 3
 
-	HelloSource netip.Addr   // invalid: the interface's primary address; IPv6: its link-local one
-	Checksum    string       // of version 3 over IPv4: one of the Checksum words, "": auto
-	Password    string       // of version 2, at most 8 bytes; "": no authentication
-	Peers       []netip.Addr // by unicast; empty: multicast
-	PeerTTL     uint8        // the least TTL of a peer's advert, 0 without peers
-	NoAccept    bool         // accept-mode = false: packets to the virtual addresses themselves are dropped
+	HelloSource netip.Addr // invalid: the interface's primary address; IPv6: its link-local one
+	Checksum    string     // of version 3 over IPv4: one of the Checksum words, "": auto
+	Password    string     // of version 2, at most 8 bytes; "": no authentication
+	Peers       []Peer     // by unicast; empty: multicast
+	NoAccept    bool       // accept-mode = false: packets to the virtual addresses themselves are dropped
 
 	Excluded   []Address // put in, not advertised; of any family
 	VirtualMAC bool
@@ -86,6 +85,12 @@ type Group struct {
 	Track   Track
 	Check   *HealthCheck // nil: none
 	Scripts Scripts
+}
+
+// Peer is another router of a group, which adverts go to by unicast.
+type Peer struct {
+	Addr netip.Addr
+	TTL  uint8 // the least TTL or hop limit of its adverts: its own ttl-minimum, else the group's peer-ttl-minimum
 }
 
 // Address is one virtual address and the interface that carries it.

@@ -63,22 +63,12 @@ func readGroup(t *table, version int, garp GARP) Group {
 }
 
 // addresses gives virtual addresses: strings, or tables that name another
-// interface. One string or table counts as a list of one.
+// interface.
 func (t *table) addresses(name, iface string) []Address {
-	v, ok := t.get(name)
+	items, ok := t.items(name)
 	if !ok {
 		t.fault(name, `missing: give at least one virtual address, as %s = ["10.0.0.1/24"]`, name)
 		return nil
-	}
-	items, isList := v.([]any)
-	if maps, ok := v.([]map[string]any); ok {
-		isList = true
-		for _, m := range maps {
-			items = append(items, m)
-		}
-	}
-	if !isList {
-		items = []any{v}
 	}
 	if len(items) == 0 {
 		t.fault(name, `empty list: give at least one virtual address, as %s = ["10.0.0.1/24"]`, name)

@@ -20,6 +20,10 @@ const (
 // section 5.3.7).
 const maxAdvert2 = 255 * time.Second
 
+// maxTTL is what every advert is sent with, and the floor of peers on the link
+// itself (RFC 9568 section 5.1.1.3).
+const maxTTL = 255
+
 // maxPassword is what version 2's authentication data hold.
 const maxPassword = 8
 
@@ -37,10 +41,8 @@ func readWire(t *table, g *Group, version int) {
 		g.Checksum = ChecksumAuto
 	}
 	g.Password = readPassword(t, g.Version)
-	g.Peers = t.peers("peer-address")
-	if ttl := t.number("peer-ttl-minimum", 255, 1, 255); len(g.Peers) > 0 {
-		g.PeerTTL = uint8(ttl)
-	} else if t.has("peer-ttl-minimum") && !t.has("peer-address") {
+	ttl := t.number("peer-ttl-minimum", maxTTL, 1, maxTTL)
+	if g.Peers = t.peers("peer-address", uint8(ttl)); t.has("peer-ttl-minimum") && !t.has("peer-address") {
 		t.refuse("peer-ttl-minimum", ttl, "is about peers by unicast, and there is no peer-address: by multicast it is always 255")
 	}
 	accept := t.flag("accept-mode")
@@ -111,26 +113,50 @@ func isPassword(s string) bool {
 	return len(s) > 0 && len(s) <= maxPassword
 }
 
-const peerRule = `must be unicast addresses without prefix length, as ["10.0.0.3"]`
+const peerRule = `must be a unicast address without prefix length, as "10.0.0.3", or { address = "10.0.0.3", ttl-minimum = 254 }`
 
-// peers gives a list of plain addresses, each once.
-func (t *table) peers(name string) (out []netip.Addr) {
-	list, ok := t.list(name)
-	if ok && len(list) == 0 {
+// peers gives other routers, each once: strings, or tables that name a TTL
+// floor other than ttl.
+func (t *table) peers(name string, ttl uint8) (out []Peer) {
+	items, ok := t.items(name)
+	if !ok {
+		return nil
+	}
+	if len(items) == 0 {
 		t.fault(name, "empty list: name the other routers of the group, or take the line out for multicast")
 	}
-	for _, s := range list {
-		a, err := netip.ParseAddr(s)
+	for _, item := range items {
+		p, ok := onePeer(item, ttl)
 		switch {
-		case err != nil || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Is4In6() || a.Zone() != "":
-			t.refuse(name, s, peerRule)
-		case slices.Contains(out, a):
-			t.refuse(name, s, "stands there twice")
+		case !ok:
+			t.refuse(name, item, peerRule)
+		case slices.ContainsFunc(out, func(q Peer) bool { return q.Addr == p.Addr }):
+			t.refuse(name, p.Addr.String(), "stands there twice")
 		default:
-			out = append(out, a)
+			out = append(out, p)
 		}
 	}
 	return out
+}
+
+func onePeer(item any, ttl uint8) (p Peer, ok bool) {
+	p.TTL = ttl
+	text, isText := item.(string)
+	if m, isTable := item.(map[string]any); isTable {
+		text, isText = m["address"].(string)
+		for k, v := range m {
+			n, isNumber := v.(int64)
+			switch {
+			case k == "ttl-minimum" && isNumber && n >= 1 && n <= maxTTL:
+				p.TTL = uint8(n)
+			case k != "address":
+				return p, false
+			}
+		}
+	}
+	a, err := netip.ParseAddr(text)
+	p.Addr = a
+	return p, isText && err == nil && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && !a.Is4In6() && a.Zone() == ""
 }
 
 // family is a family's name in sentences.
@@ -192,8 +218,8 @@ func (g *Group) isVirtual(a netip.Addr) bool {
 func checkPeers(t *table, g *Group) {
 	const name = "peer-address"
 	v6 := g.IPv6()
-	for _, p := range g.Peers {
-		what := ""
+	for i := range g.Peers {
+		p, what := g.Peers[i].Addr, ""
 		switch {
 		case len(g.Addresses) == 0:
 		case p.Is6() != v6:

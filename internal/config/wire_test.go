@@ -56,9 +56,16 @@ func TestWireRefused(t *testing.T) {
 		{"source with a zone", append(after("hello-source-address = \"fe80::5%eth0\"\n"), six...), `f:4: vrrp.group.LAN.hello-source-address: "fe80::5%eth0": must be without a zone: it is an address of eth0`},
 
 		{"no peer", after("peer-address = []\n"), `f:4: vrrp.group.LAN.peer-address: empty list: name the other routers of the group, or take the line out for multicast`},
-		{"peer with prefix", after("peer-address = [\"10.0.0.3/24\"]\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3/24": must be unicast addresses without prefix length, as ["10.0.0.3"]`},
-		{"peer is a group", after("peer-address = \"224.0.0.18\"\n"), `f:4: vrrp.group.LAN.peer-address: "224.0.0.18": must be unicast addresses without prefix length, as ["10.0.0.3"]`},
+		{"peer with prefix", after("peer-address = [\"10.0.0.3/24\"]\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3/24": ` + peerRule},
+		{"peer is a group", after("peer-address = \"224.0.0.18\"\n"), `f:4: vrrp.group.LAN.peer-address: "224.0.0.18": ` + peerRule},
 		{"peer twice", after("peer-address = [\"10.0.0.3\", \"10.0.0.3\"]\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3": stands there twice`},
+		{"peer twice, once with a floor", after("peer-address = [\"10.0.0.3\", { address = \"10.0.0.3\", ttl-minimum = 253 }]\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3": stands there twice`},
+		{"peer is a number", after("peer-address = [3]\n"), `f:4: vrrp.group.LAN.peer-address: 3: ` + peerRule},
+		{"floor of nobody", after("peer-address = { ttl-minimum = 253 }\n"), `f:4: vrrp.group.LAN.peer-address: { ttl-minimum = 253 }: ` + peerRule},
+		{"floor 0", after("peer-address = { address = \"10.0.0.3\", ttl-minimum = 0 }\n"), `f:4: vrrp.group.LAN.peer-address: { address = "10.0.0.3", ttl-minimum = 0 }: ` + peerRule},
+		{"floor 256", after("peer-address = { address = \"10.0.0.3\", ttl-minimum = 256 }\n"), `f:4: vrrp.group.LAN.peer-address: { address = "10.0.0.3", ttl-minimum = 256 }: ` + peerRule},
+		{"floor in quotes", after("peer-address = { address = \"10.0.0.3\", ttl-minimum = \"253\" }\n"), `f:4: vrrp.group.LAN.peer-address: { address = "10.0.0.3", ttl-minimum = "253" }: ` + peerRule},
+		{"peer with an interface", after("peer-address = { address = \"10.0.0.3\", interface = \"eth1\" }\n"), `f:4: vrrp.group.LAN.peer-address: { address = "10.0.0.3", interface = "eth1" }: ` + peerRule},
 		{"peer of another family", after("peer-address = \"2001:db8::3\"\n"), `f:4: vrrp.group.LAN.peer-address: "2001:db8::3": must be of the family of the group's addresses, IPv4`},
 		{"peer is virtual", after("peer-address = \"10.0.0.1\"\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.1": is a virtual address of this group: name the peer's own`},
 		{"peer is myself", after("peer-address = \"10.0.0.3\"\nhello-source-address = \"10.0.0.3\"\n"), `f:4: vrrp.group.LAN.peer-address: "10.0.0.3": is this router's own hello-source-address: name the other router's`},
@@ -101,10 +108,16 @@ func TestWire(t *testing.T) {
 		{"accept nothing", []string{lan, lan + "accept-mode = false\n"}, func(g *Group) { g.NoAccept = true }},
 		{"accept", []string{lan, lan + "accept-mode = true\n"}, func(*Group) {}},
 		{"unicast", []string{lan, lan + "peer-address = [\"10.0.0.3\", \"10.9.0.3\"]\npeer-ttl-minimum = 254\n"},
-			func(g *Group) { g.Peers, g.PeerTTL = []netip.Addr{addr("10.0.0.3"), addr("10.9.0.3")}, 254 }},
+			func(g *Group) { g.Peers = []Peer{{addr("10.0.0.3"), 254}, {addr("10.9.0.3"), 254}} }},
+		{"a floor of its own", []string{lan, lan + "peer-address = [\"10.0.0.3\", { address = \"10.9.0.3\", ttl-minimum = 253 }]\n"},
+			func(g *Group) { g.Peers = []Peer{{addr("10.0.0.3"), 255}, {addr("10.9.0.3"), 253}} }},
+		{"above the floor of the others", []string{lan, lan + "peer-ttl-minimum = 64\npeer-address = [{ address = \"10.0.0.3\", ttl-minimum = 255 }, { address = \"10.9.0.3\" }]\n"},
+			func(g *Group) { g.Peers = []Peer{{addr("10.0.0.3"), 255}, {addr("10.9.0.3"), 64}} }},
+		{"one peer as a table", []string{lan, lan + "peer-address = { address = \"10.9.0.3\", ttl-minimum = 1 }\n"},
+			func(g *Group) { g.Peers = []Peer{{addr("10.9.0.3"), 1}} }},
 		{"unicast IPv6", append([]string{lan, lan + "hello-source-address = \"2001:db8::2\"\npeer-address = \"2001:db8::3\"\n"}, six...), func(g *Group) {
 			g.Addresses = []Address{{netip.MustParsePrefix("fe80::1/64"), "eth0"}, {netip.MustParsePrefix("2001:db8::1/64"), "eth0"}}
-			g.HelloSource, g.Peers, g.PeerTTL = addr("2001:db8::2"), []netip.Addr{addr("2001:db8::3")}, 255
+			g.HelloSource, g.Peers = addr("2001:db8::2"), []Peer{{addr("2001:db8::3"), 255}}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

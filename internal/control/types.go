@@ -126,12 +126,18 @@ type VRRPGroup struct {
 	Counters VRRPCounters `json:"counters"`
 }
 
+// VRRPPeer is a router that adverts go to by unicast, and the least TTL that
+// its own are taken with.
+type VRRPPeer struct {
+	Address string `json:"address"`
+	TTL     uint8  `json:"ttl_minimum"`
+}
+
 // VRRPWire is what a group puts on the wire and takes from it.
 type VRRPWire struct {
-	Source         string   `json:"hello_source_address,omitempty"` // configured; empty: the interface's address
-	Peers          []string `json:"peer_address,omitempty"`         // by unicast; none: multicast
-	PeerTTL        uint8    `json:"peer_ttl_minimum,omitempty"`
-	Authentication string   `json:"authentication,omitempty"` // of version 2: "plaintext-password"
+	Source         string     `json:"hello_source_address,omitempty"` // configured; empty: the interface's address
+	Peers          []VRRPPeer `json:"peer_address,omitempty"`         // by unicast; none: multicast
+	Authentication string     `json:"authentication,omitempty"`       // of version 2: "plaintext-password"
 	// Of version 3 over IPv4: what the checksum covers, "pseudo-header" or
 	// "message"; configured may be "auto".
 	Checksum      string `json:"checksum,omitempty"`

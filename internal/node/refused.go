@@ -68,7 +68,7 @@ func misfits(g *control.VRRPGroup) []misfit {
 	return []misfit{
 		{"version", c.VersionErrors, on + fmt.Sprintf("are of another VRRP version than %d and are dropped: give every router of the group the same version", g.Version)},
 		{"checksum", c.ChecksumErrors, on + "have a wrong checksum and are dropped: something between the routers damages them, or another program counts otherwise"},
-		{"ttl", c.TTLErrors, on + "came through another router, by their TTL, and are dropped: with peers behind a router write peer-ttl-minimum; else somebody forges them"},
+		{"ttl", c.TTLErrors, on + "came through another router, by their TTL, and are dropped: give a peer behind a router its ttl-minimum; else somebody forges them"},
 		{"authentication", c.AuthTypeErrors + c.AuthFailures, on + "have another authentication and are dropped: give every router of the group the same, or none"},
 		{"interval", c.AdvertIntervalErrors, on + "have another interval and are dropped: give every router of the group the same advertise-interval"},
 		{"link-local", c.LinkLocalErrors, on + "have no link-local address first and are dropped: put one first on the router that sends them (RFC 9568)"},

@@ -46,7 +46,7 @@ func TestMisfits(t *testing.T) {
 		}
 		kinds[m.kind] = true
 	}
-	unicast := control.VRRPGroup{VRRPWire: control.VRRPWire{Peers: []string{"10.0.0.2"}}}
+	unicast := control.VRRPGroup{VRRPWire: control.VRRPWire{Peers: []control.VRRPPeer{{Address: "10.0.0.2"}}}}
 	for i, m := range misfits(&unicast) {
 		if m.kind == "peer" && m.text == misfits(&g)[i].text {
 			t.Errorf("with peers and without: %s", m.text)

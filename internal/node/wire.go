@@ -103,12 +103,12 @@ func (d *daemon) notAccepted(g *config.Group) uint64 {
 
 // configuredWire is what the file says of a group's adverts.
 func configuredWire(g *config.Group) control.VRRPWire {
-	w := control.VRRPWire{NoAccept: g.NoAccept, PeerTTL: g.PeerTTL, PreemptDelayMS: ms(g.PreemptDelay), Description: g.Description}
+	w := control.VRRPWire{NoAccept: g.NoAccept, PreemptDelayMS: ms(g.PreemptDelay), Description: g.Description}
 	if g.HelloSource.IsValid() {
 		w.Source = g.HelloSource.String()
 	}
 	for _, p := range g.Peers {
-		w.Peers = append(w.Peers, p.String())
+		w.Peers = append(w.Peers, control.VRRPPeer{Address: p.Addr.String(), TTL: p.TTL})
 	}
 	if g.Password != "" {
 		w.Authentication = "plaintext-password"

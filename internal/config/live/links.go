@@ -168,11 +168,11 @@ func (a *asker) group(m *machine, g *config.Group) {
 func (a *asker) peers(m *machine, g *config.Group, where string) {
 	for _, p := range g.Peers {
 		switch {
-		case m.has(g.Interface, p):
-			a.fail(fmt.Sprintf("%s: %s is this router's own address: name the other router's", where, p))
-		case g.PeerTTL == 255 && !p.IsLinkLocalUnicast() && !slices.ContainsFunc(m.addrs[g.Interface], func(n netip.Prefix) bool { return n.Masked().Contains(p) }):
-			a.warn(fmt.Sprintf("%s: %s is in no network of %s: each router on the way takes one from the TTL, so write peer-ttl-minimum, 254 for one router between",
-				where, p, g.Interface))
+		case m.has(g.Interface, p.Addr):
+			a.fail(fmt.Sprintf("%s: %s is this router's own address: name the other router's", where, p.Addr))
+		case p.TTL == 255 && !p.Addr.IsLinkLocalUnicast() && !slices.ContainsFunc(m.addrs[g.Interface], func(n netip.Prefix) bool { return n.Masked().Contains(p.Addr) }):
+			a.warn(fmt.Sprintf("%s: %s is in no network of %s: each router on the way takes one from the TTL, so give it a floor, for one router between { address = \"%s\", ttl-minimum = 254 }",
+				where, p.Addr, g.Interface, p.Addr))
 		}
 	}
 }
