@@ -108,7 +108,7 @@ func (l *Load) connectPath(p *Path, first, step, kind, n, port int) error {
 		if err != nil {
 			return err
 		}
-		l.conns = append(l.conns, &conn{kind: kind, id: id, path: p.Name, client: c, server: s, closing: &l.closing})
+		l.conns = append(l.conns, &conn{kind: kind, id: id, back: id/step%2 == 1, path: p.Name, client: c, server: s, closing: &l.closing})
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (l *Load) run(c *conn) {
 		l.wg.Go(c.answer)
 	case kindBulk:
 		from, to := c.client, c.server
-		if c.id/2%2 == 1 { // half of each path's transfers go the other way
+		if c.back { // half of each path's transfers
 			from, to = to, from
 		}
 		l.wg.Go(func() { c.pour(from, l.mix.BulkRate) })

@@ -27,7 +27,7 @@ type Path struct {
 
 func (p *Path) listen(port uint16) (l *net.TCPListener, err error) {
 	err = p.Server.Run(func() error {
-		l, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Listen, port)))
+		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Listen, port)))
 		return err
 	})
 	if err != nil {
@@ -41,7 +41,7 @@ func (p *Path) listen(port uint16) (l *net.TCPListener, err error) {
 func (p *Path) pair(l *net.TCPListener, port uint16, timeout time.Duration) (client, server net.Conn, err error) {
 	d := net.Dialer{Timeout: timeout, KeepAlive: -1}
 	err = p.Client.Run(func() error {
-		client, err = d.Dial("tcp4", netip.AddrPortFrom(p.Dial, port).String())
+		client, err = d.Dial("tcp", netip.AddrPortFrom(p.Dial, port).String())
 		return err
 	})
 	if err != nil {
@@ -71,9 +71,9 @@ func udp(pl Place, local netip.AddrPort, remote netip.AddrPort) (c *net.UDPConn,
 		}
 		if remote.IsValid() {
 			to = net.UDPAddrFromAddrPort(remote)
-			c, err = net.DialUDP("udp4", from, to)
+			c, err = net.DialUDP("udp", from, to)
 		} else {
-			c, err = net.ListenUDP("udp4", from)
+			c, err = net.ListenUDP("udp", from)
 		}
 		return err
 	})

@@ -27,6 +27,7 @@ var kindName = map[int]string{kindSteady: "steady", kindIdle: "idle", kindBulk: 
 type conn struct {
 	meter
 	kind, id       int
+	back           bool // bulk: from the server to the client
 	path           string
 	client, server net.Conn
 	round          uint64 // idle: exchanges so far

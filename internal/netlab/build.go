@@ -65,6 +65,13 @@ func (l *Lab) build() (err error) {
 			return err
 		}
 	}
+	if l.opts.IPv6 {
+		err = errors.Join(l.Client.address("eth0", ClientAddr6), l.Server.address("eth0", ServerAddr6),
+			l.Client.route6("eth0", LANRouter6.Addr()))
+		if err != nil {
+			return err
+		}
+	}
 	l.R1, l.R2 = &Router{lab: l, Name: "r1", Index: 1}, &Router{lab: l, Name: "r2", Index: 2}
 	err = errors.Join(l.R1.build(), l.R2.build())
 	if l.opts.Third {
@@ -127,6 +134,18 @@ func (l *Lab) host(role, sw string, addr netip.Prefix, gateway netip.Addr) (*Nam
 		return n, fmt.Errorf("build host %q: %w", n.Name, err)
 	}
 	return n, nil
+}
+
+// route6 makes a link-local router the default one.
+func (n *Namespace) route6(iface string, by netip.Addr) error {
+	link, err := n.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("find %s in %q: %w", iface, n.Name, err)
+	}
+	if err := n.nl.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: by.AsSlice()}); err != nil {
+		return fmt.Errorf("route %q by %s: %w", n.Name, by, err)
+	}
+	return nil
 }
 
 // mac is the same at each build: a machine that lost power comes back with its

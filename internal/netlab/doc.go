@@ -21,6 +21,9 @@
 // one the carrier of eth2 but leaves it the interface. A Relay may stand in it,
 // which does to datagrams what no switch does; a power cut ends it.
 //
+// With Options.IPv6 LAN and WAN have IPv6 too: client 2001:db8:a::10, server
+// 2001:db8:b::10, the routers' own addresses ::2 and ::3 on either side.
+//
 // A third router (Options.Third) is one more of the same: 10.0.0.4, 203.0.113.4,
 // and 192.168.255.3 on a sync link that is a switch then.
 //

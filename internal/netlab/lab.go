@@ -27,6 +27,17 @@ var (
 	WANCrowd = netip.MustParsePrefix("203.0.113.50/24")
 )
 
+// Their like of IPv6, with Options.IPv6. Hosts of the LAN are routed by LANVIP6's
+// router, LANRouter6: link-local, as router advertisements have it.
+var (
+	LANRouter6  = netip.MustParsePrefix("fe80::10/64")
+	LANVIP6     = netip.MustParsePrefix("2001:db8:a::1/64")
+	WANRouter6  = netip.MustParsePrefix("fe80::20/64")
+	WANVIP6     = netip.MustParsePrefix("2001:db8:b::1/64")
+	ClientAddr6 = netip.MustParsePrefix("2001:db8:a::10/64")
+	ServerAddr6 = netip.MustParsePrefix("2001:db8:b::10/64")
+)
+
 // Ports of the WAN VIP that are translated to LAN hosts, TCP and UDP, the port
 // unchanged.
 const (
@@ -50,6 +61,7 @@ const (
 type Options struct {
 	Keep string // not empty: the lab is called so and outlives the process until RemoveKept
 	NAT  NAT
+	IPv6 bool // beside IPv4 on the LAN and the WAN, with the same rules and translations
 	DMZ  bool // a third network without a group: eth3 on 172.16.0.2/.3, host "dmz" 172.16.0.10 routed by .2
 
 	// Third is a third router, and a sync link that is a switch: a router without
@@ -131,6 +143,9 @@ func (l *Lab) Routers() []*Router {
 	}
 	return []*Router{l.R1, l.R2}
 }
+
+// IPv6 says whether the lab has it.
+func (l *Lab) IPv6() bool { return l.opts.IPv6 }
 
 // Other gives the other router of a pair.
 func (l *Lab) Other(r *Router) *Router {

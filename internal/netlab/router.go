@@ -24,16 +24,17 @@ type Router struct {
 	off   bool
 }
 
-// routerNets are a router's interfaces in order: switch and the address that
-// router 1 has; router 2 has the next one, router 3 the one after.
+// routerNets are a router's interfaces in order: switch and the addresses that
+// router 1 has; router 2 has the next ones, router 3 those after.
 var routerNets = []struct {
-	sw    string
-	first netip.Prefix
+	sw     string
+	first  netip.Prefix
+	first6 netip.Prefix // invalid: none
 }{
-	{LAN, netip.MustParsePrefix("10.0.0.2/24")},
-	{WAN, netip.MustParsePrefix("203.0.113.2/24")},
-	{Sync, netip.MustParsePrefix("192.168.255.1/30")},
-	{DMZ, netip.MustParsePrefix("172.16.0.2/24")},
+	{LAN, netip.MustParsePrefix("10.0.0.2/24"), netip.MustParsePrefix("2001:db8:a::2/64")},
+	{WAN, netip.MustParsePrefix("203.0.113.2/24"), netip.MustParsePrefix("2001:db8:b::2/64")},
+	{Sync, netip.MustParsePrefix("192.168.255.1/30"), netip.Prefix{}},
+	{DMZ, netip.MustParsePrefix("172.16.0.2/24"), netip.Prefix{}},
 }
 
 func (r *Router) nets() int {
@@ -45,15 +46,23 @@ func (r *Router) nets() int {
 
 // Addr is the router's own address on eth0, eth1, ...
 func (r *Router) Addr(iface int) netip.Prefix {
-	p := routerNets[iface].first
-	addr, bits := p.Addr(), p.Bits()
+	p := r.counted(routerNets[iface].first)
+	if routerNets[iface].sw == Sync && r.lab != nil && r.lab.opts.Third {
+		return netip.PrefixFrom(p.Addr(), p.Bits()-1) // two addresses are not enough
+	}
+	return p
+}
+
+// Addr6 is the router's own global address on eth0 or eth1, with Options.IPv6.
+func (r *Router) Addr6(iface int) netip.Prefix { return r.counted(routerNets[iface].first6) }
+
+// counted is router 1's address, the next one for router 2, and so on.
+func (r *Router) counted(first netip.Prefix) netip.Prefix {
+	addr := first.Addr()
 	for range r.Index - 1 {
 		addr = addr.Next()
 	}
-	if routerNets[iface].sw == Sync && r.lab != nil && r.lab.opts.Third {
-		bits-- // two addresses are not enough
-	}
-	return netip.PrefixFrom(addr, bits)
+	return netip.PrefixFrom(addr, first.Bits())
 }
 
 // All lists the routers of its lab; without a lab those of a pair.
@@ -78,15 +87,19 @@ func (r *Router) build() (err error) {
 		{"net/ipv4/icmp_ratelimit", "0"}, // or an error that must not be sent may hide behind the limit
 		{"net/ipv6/conf/all/forwarding", "1"},
 		{"net/ipv6/conf/default/accept_dad", "0"},
+		{"net/ipv6/icmp/ratelimit", "0"},
 	}...)
 	for i := 0; err == nil && i < r.nets(); i++ {
 		iface := fmt.Sprintf("eth%d", i)
 		if err = r.lab.cable(routerNets[i].sw, r.Name, r.NS, iface, r.MAC(i)); err == nil {
 			err = r.NS.address(iface, r.Addr(i))
 		}
+		if err == nil && r.lab.opts.IPv6 && routerNets[i].first6.IsValid() {
+			err = r.NS.address(iface, r.Addr6(i))
+		}
 	}
 	if err == nil {
-		err = r.NS.rules(r.lab.opts.NAT)
+		err = r.NS.rules(r.lab.opts)
 	}
 	for i := 0; err == nil && i < r.nets(); i++ {
 		err = r.awaitLink(i)

@@ -4,6 +4,7 @@ package netlab
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -26,21 +27,42 @@ const ruleTable = "lab"
 //	             iif eth0* accept; iif eth3 accept; ct status dnat accept
 //
 // What is sent to a virtual MAC comes in by its own device, eth0v10v4: eth0*.
-func (n *Namespace) rules(nat NAT) error {
+// With Options.IPv6 a table of the same name has the same for IPv6.
+func (n *Namespace) rules(opts Options) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(n.handle)))
 	if err != nil {
 		return fmt.Errorf("open nftables in %q: %w", n.Name, err)
 	}
-	t := c.AddTable(&nftables.Table{Name: ruleTable, Family: nftables.TableFamilyIPv4})
-	addNAT(c, t, nat)
-	addForward(c, t)
+	families := []*family{&ipv4}
+	if opts.IPv6 {
+		families = append(families, &ipv6)
+	}
+	for _, f := range families {
+		t := c.AddTable(&nftables.Table{Name: ruleTable, Family: f.table})
+		addNAT(c, t, f, opts.NAT)
+		addForward(c, t)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("load rules into %q: %w", n.Name, err)
 	}
 	return nil
 }
 
-func addNAT(c *nftables.Conn, t *nftables.Table, nat NAT) {
+// family is what the rules need to know of one.
+type family struct {
+	table             nftables.TableFamily
+	nf                uint32       // NFPROTO_*
+	src, dst, size    uint32       // of the addresses in the IP header
+	lan, wan          netip.Prefix // virtual addresses
+	client, stationed netip.Addr   // where ports of the WAN VIP go; the second invalid: there is none
+}
+
+var (
+	ipv4 = family{nftables.TableFamilyIPv4, unix.NFPROTO_IPV4, 12, 16, 4, LANVIP, WANVIP, ClientAddr.Addr(), LANCrowd.Addr()}
+	ipv6 = family{nftables.TableFamilyIPv6, unix.NFPROTO_IPV6, 8, 24, 16, LANVIP6, WANVIP6, ClientAddr6.Addr(), netip.Addr{}}
+)
+
+func addNAT(c *nftables.Conn, t *nftables.Table, f *family, nat NAT) {
 	pre := c.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
 	post := c.AddChain(&nftables.Chain{Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
@@ -49,16 +71,18 @@ func addNAT(c *nftables.Conn, t *nftables.Table, nat NAT) {
 		return
 	}
 	for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: dnat(proto, DNATHostFirst, DNATHostLast, ClientAddr.Addr())})
-		c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: dnat(proto, DNATCrowdFirst, DNATCrowdLast, LANCrowd.Addr())})
+		c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: f.dnat(proto, DNATHostFirst, DNATHostLast, f.client)})
+		if f.stationed.IsValid() {
+			c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: f.dnat(proto, DNATCrowdFirst, DNATCrowdLast, f.stationed)})
+		}
 	}
-	exprs := append(ifName(expr.MetaKeyOIFNAME, "eth1"), fromLAN()...)
+	exprs := append(ifName(expr.MetaKeyOIFNAME, "eth1"), f.fromLAN()...)
 	switch nat {
 	case Masquerade:
 		exprs = append(exprs, &expr.Masq{})
 	default:
-		exprs = append(exprs, &expr.Immediate{Register: 1, Data: WANVIP.Addr().AsSlice()},
-			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, FullyRandom: nat == SNATRandom})
+		exprs = append(exprs, &expr.Immediate{Register: 1, Data: f.wan.Addr().AsSlice()},
+			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: f.nf, RegAddrMin: 1, FullyRandom: nat == SNATRandom})
 	}
 	c.AddRule(&nftables.Rule{Table: t, Chain: post, Exprs: exprs})
 }
@@ -104,24 +128,23 @@ func ctBits(key expr.CtKey, bits uint32) []expr.Any {
 	}
 }
 
-func fromLAN() []expr.Any {
-	net4 := LANVIP.Masked().Addr().AsSlice()
+func (f *family) fromLAN() []expr.Any {
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{255, 255, 255, 0}, Xor: make([]byte, 4)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: net4},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.src, Len: f.size},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: f.size, Mask: net.CIDRMask(f.lan.Bits(), int(f.size)*8), Xor: make([]byte, f.size)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: f.lan.Masked().Addr().AsSlice()},
 	}
 }
 
-func dnat(proto byte, first, last uint16, to netip.Addr) []expr.Any {
+func (f *family) dnat(proto byte, first, last uint16, to netip.Addr) []expr.Any {
 	return append(ifPrefix(expr.MetaKeyIIFNAME, "eth1"),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: WANVIP.Addr().AsSlice()},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.dst, Len: f.size},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: f.wan.Addr().AsSlice()},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: binaryutil.BigEndian.PutUint16(first), ToData: binaryutil.BigEndian.PutUint16(last)},
 		&expr.Immediate{Register: 1, Data: to.AsSlice()},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nf, RegAddrMin: 1},
 	)
 }

@@ -108,7 +108,7 @@ func (w *Wire) read() {
 
 func (w *Wire) count(frame []byte, ifindex int) {
 	port, ok := w.lab.ports.get(ifindex)
-	if !ok || len(frame) < 34 {
+	if !ok || len(frame) < 34 || frame[12] != 0x08 && len(frame) < 54 {
 		return // the same frame again, on the bridge device or at a station
 	}
 	w.mu.Lock()
@@ -128,9 +128,12 @@ func (w *Wire) count(frame []byte, ifindex int) {
 		w.sum.ICMPErrors++
 	}
 	w.sum.ByMAC[net.HardwareAddr(frame[6:12]).String()]++
-	if len(w.sum.Samples) < 10 && v4 {
-		l4 := 14 + int(frame[14]&15)*4
-		text := fmt.Sprintf("%s: %v > %v proto %d", port, net.IP(frame[26:30]), net.IP(frame[30:34]), proto)
+	if len(w.sum.Samples) < 10 {
+		l4, src, dst := 14+int(frame[14]&15)*4, frame[26:30], frame[30:34]
+		if !v4 {
+			l4, src, dst = 54, frame[22:38], frame[38:54]
+		}
+		text := fmt.Sprintf("%s: %v > %v proto %d", port, net.IP(src), net.IP(dst), proto)
 		if len(frame) >= l4+4 {
 			text += fmt.Sprintf(" %d,%d", int(frame[l4])<<8|int(frame[l4+1]), int(frame[l4+2])<<8|int(frame[l4+3]))
 		}
