@@ -45,6 +45,8 @@ type Instance struct {
 
 	activeInterval int64      // Active_Adver_Interval, adopted from the wire
 	followed       netip.Addr // whose advert armed Active_Down_Timer last
+	armed          int64      // kernel time of that advert
+	onWord         int64      // when followed was taken for the heir, which has to be said again; 0: it need not
 	peer           netip.Addr
 	peerPriority   uint8
 	peerSum        Checksum // what the peer's checksums cover
@@ -91,7 +93,8 @@ func (in *Instance) startup(now int64) {
 func (in *Instance) reset() {
 	in.adver, in.down, in.delay, in.expired = 0, 0, 0, 0
 	in.waited, in.rearmed, in.zero, in.outrank = false, false, false, false
-	in.followed, in.peer, in.peerPriority, in.heard = netip.Addr{}, netip.Addr{}, 0, 0
+	in.followed, in.armed, in.onWord = netip.Addr{}, 0, 0
+	in.peer, in.peerPriority, in.heard = netip.Addr{}, 0, 0
 	in.rivals, in.rivalUntil, in.replied = 0, 0, 0
 	in.again = 0
 }
@@ -130,7 +133,7 @@ func (in *Instance) adopt(a *Advert, at int64) {
 		in.count.IntervalChanges++
 	}
 	in.down = at + in.activeDown()
-	in.followed = in.peer
+	in.followed, in.armed = in.peer, at
 	in.expired, in.rearmed, in.zero = 0, false, false
 }
 
@@ -149,11 +152,14 @@ func (in *Instance) heardInBackup(a *Advert, at int64, allowed bool) {
 			in.zero, in.rearmed = true, false
 		}
 	case !lower || !in.preempts():
-		in.delay, in.waited, in.outrank = 0, false, false
+		in.delay, in.waited, in.outrank, in.onWord = 0, false, false, 0
 		in.adopt(a, at)
 	case in.mayPreempt(at):
 		in.outrank = true
 		if !allowed {
+			if in.isStranger() {
+				in.onWord = at
+			}
 			in.adopt(a, at)
 		}
 		// Else nothing: the timer keeps running and takes the role.

@@ -290,22 +290,23 @@ func stateTable(t *testing.T, router func(uint8, ...func(*Config)) Config, lowAd
 		want(t, s, Backup, "would-preempt false")
 	})
 	t.Run("Backup/lower, preempt not allowed, of a stranger", func(t *testing.T) {
-		for _, vouched := range []bool{false, true} {
+		for _, c := range []struct{ vouched, armed int64 }{
+			{0, 10 * ms},
+			{209 * ms, 10 * ms}, // may be the last word of the one that was followed
+			{210 * ms, 250 * ms},
+			{149 * ms, 10 * ms}, // too old
+		} {
 			s := NewSet([]Config{router(100)}, true)
 			s.Start(start)
 			s.hear(t, 0, 200, highAddr, I, start+10*ms, start+10*ms)
 			s.Actions()
-			if vouched {
-				s.Vouched(start + 100*ms)
+			if c.vouched != 0 {
+				s.Vouched(start + c.vouched)
 			}
-			s.hear(t, 0, 99, lowAddr, I, start+110*ms, start+110*ms)
-			armed := start + 10*ms
-			if vouched { // the higher one may have handed over to it
-				armed = start + 110*ms
-			}
-			wantDeadline(t, s, armed+down(100, I))
-			s.hear(t, 0, 200, highAddr, I, start+200*ms, start+200*ms)
-			wantDeadline(t, s, start+200*ms+down(100, I))
+			s.hear(t, 0, 99, lowAddr, I, start+250*ms, start+250*ms)
+			wantDeadline(t, s, start+c.armed+down(100, I))
+			s.hear(t, 0, 200, highAddr, I, start+260*ms, start+260*ms)
+			wantDeadline(t, s, start+260*ms+down(100, I))
 		}
 	})
 	t.Run("Backup/owner preempts always", func(t *testing.T) {

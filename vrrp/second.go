@@ -38,9 +38,24 @@ func (p *secondPath) fresh(s *Set, now int64) bool {
 	return p.path != SecondPathOff && p.vouched != 0 && now-p.vouched <= interval
 }
 
-// vouches: some Active said lately, elsewhere than by adverts, that it sends them.
-func (p *secondPath) vouches(in *Instance, at int64) bool {
-	return p.vouched != 0 && at-p.vouched <= in.activeInterval
+// A lower router is taken for the heir of the one that was followed when the word
+// that some Active sends adverts outlives that one's by heirAfter intervals, and
+// stays it when the word comes again as long after. A dead Active's last word is
+// no younger than that, however late it is read; and at its death whoever floods
+// the segment would be taken for the heir.
+const heirAfter = 2
+
+// disowns says whether a router that spoke just now, and that we outrank, is
+// nobody's heir: not the one that was followed so far, nor one that is vouched for.
+func (p *secondPath) disowns(in *Instance, at int64) bool {
+	enough := heirAfter * in.activeInterval
+	if in.isStranger() {
+		return p.vouched == 0 || at-p.vouched > in.activeInterval || p.vouched-in.armed < enough
+	}
+	if in.onWord != 0 && p.vouched-in.onWord >= enough {
+		in.onWord = 0
+	}
+	return in.onWord != 0 && at-in.onWord > enough+in.activeInterval
 }
 
 // waits is asked when every member has timed out. It tells a doubt once per

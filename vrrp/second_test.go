@@ -117,3 +117,32 @@ func TestSecondPathEnds(t *testing.T) {
 		want(t, s, Backup, "doubt true")
 	})
 }
+
+// A stranger that was taken for the heir stays it only when the word comes again:
+// else a flood of lower adverts, at the moment of the Active's death and of a word
+// that was read late, would keep the role from us for ever.
+func TestHeirOnTheWordOfTheDead(t *testing.T) {
+	I := 100 * ms
+	for _, renewed := range []bool{false, true} {
+		s := NewSet([]Config{router(100)}, true)
+		s.SetSecondPath(SecondPathAlarm)
+		s.Start(start)
+		s.hear(t, 0, 200, highAddr, I, start, start)
+		s.Vouched(start + 2*I)
+		end := start
+		for at := start + 2*I; at < start+20*I && s.State() == Backup; at += I / 10 {
+			if renewed {
+				s.Vouched(at)
+			}
+			s.hear(t, 0, 50, lowAddr, I, at, at)
+			s.Tick(at, true)
+			end = at
+		}
+		if got := s.State() == Backup; got != renewed {
+			t.Errorf("renewed %v: still a Backup %v", renewed, got)
+		}
+		if limit := start + 2*I + 3*I + down(100, I) + I/10; !renewed && end > limit {
+			t.Errorf("took over after %d ms, want at most %d", (end-start)/ms, (limit-start)/ms)
+		}
+	}
+}

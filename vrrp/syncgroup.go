@@ -236,7 +236,7 @@ func (s *Set) Receive(i int, pdu []byte, m Meta, at, now int64) Drop {
 		// Without permission a lower Active is followed all the same. Not so one
 		// that comes while another is followed: after that one's silence it would
 		// keep the role from us for ever. A hand-over between others is vouched for.
-		in.heardInBackup(&a, at, !s.aside && (s.allowed || in.isStranger() && !s.second.vouches(in, at)))
+		in.heardInBackup(&a, at, !s.aside && (s.allowed || s.second.disowns(in, at)))
 		s.settle(now)
 	case Active:
 		s.receiveActive(i, &a, m.Src, at, now)

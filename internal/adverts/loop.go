@@ -279,6 +279,7 @@ func (l *loop) receive(p *port, pdu []byte, m vrrp.Meta, at int64, from origin) 
 		p.count.SourceErrors++
 	default:
 		if g.cfg.meant(&m) {
+			g.set.Vouched(int64(l.shm.vouched().Load()))
 			g.set.Receive(g.at, pdu, m, at, l.now)
 		} else {
 			g.set.RefusePeer(g.at)
