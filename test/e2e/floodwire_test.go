@@ -5,15 +5,8 @@ package e2e
 import (
 	"encoding/binary"
 	"net/netip"
-	"runtime"
-	"sync/atomic"
-	"testing"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tandem-ha/tandem/internal/netlab"
 )
 
 // frame is a datagram to the sync port in the name of the router that is tapped.
@@ -86,86 +79,4 @@ func fragmented(frame []byte) []byte {
 	binary.BigEndian.PutUint16(frame[24:], 0)
 	binary.BigEndian.PutUint16(frame[24:], checksum(frame[14:34]))
 	return frame
-}
-
-// flood sends frames to both routers, out of the switch's ports, until stopped.
-type flood struct {
-	begun   time.Time
-	perSec  int // frames to all together
-	sent    atomic.Uint64
-	ending  atomic.Bool
-	stopped chan struct{}
-}
-
-type mmsghdr struct {
-	hdr unix.Msghdr
-	n   uint32
-	_   [4]byte
-}
-
-// floodBatch is how many frames one system call sends: a thread of real time
-// does not interrupt it.
-const floodBatch = 16
-
-// startFlood sends frames out of switch ports, by their names.
-func startFlood(t *testing.T, l *netlab.Lab, perSec int, frames map[string][][]byte) *flood {
-	t.Helper()
-	f := &flood{begun: time.Now(), perSec: perSec, stopped: make(chan struct{})}
-	var fds []int
-	var batches [][]mmsghdr
-	for port, all := range frames {
-		fd, err := l.Switch.PacketSocket(port, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { unix.Close(fd) })
-		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
-			t.Fatal(err)
-		}
-		fds = append(fds, fd)
-		batches = append(batches, headers(all))
-	}
-	go f.run(fds, batches)
-	t.Cleanup(f.stop)
-	return f
-}
-
-// headers are frames as sendmmsg(2) takes them.
-func headers(frames [][]byte) []mmsghdr {
-	hdrs, iovs := make([]mmsghdr, len(frames)), make([]unix.Iovec, len(frames))
-	for i, b := range frames {
-		iovs[i].Base = &b[0]
-		iovs[i].SetLen(len(b))
-		hdrs[i].hdr.Iov = &iovs[i]
-		hdrs[i].hdr.SetIovlen(1)
-	}
-	return hdrs
-}
-
-func (f *flood) run(fds []int, batches [][]mmsghdr) {
-	runtime.LockOSThread()
-	defer close(f.stopped)
-	for at := 0; !f.ending.Load(); at += floodBatch {
-		for i, fd := range fds {
-			all := batches[i]
-			from := at % (len(all) - floodBatch)
-			n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&all[from])), floodBatch, 0, 0, 0)
-			if errno == 0 {
-				f.sent.Add(uint64(n))
-			}
-		}
-		due := f.begun.Add(time.Duration(at*len(fds)) * time.Second / time.Duration(f.perSec))
-		if ahead := time.Until(due); ahead > 100*time.Microsecond {
-			time.Sleep(ahead)
-		}
-	}
-	runtime.KeepAlive(batches)
-}
-
-// rate is datagrams per second so far.
-func (f *flood) rate() float64 { return float64(f.sent.Load()) / time.Since(f.begun).Seconds() }
-
-func (f *flood) stop() {
-	f.ending.Store(true)
-	<-f.stopped
 }
