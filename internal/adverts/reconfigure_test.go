@@ -118,7 +118,7 @@ func TestReconfigureWire(t *testing.T) {
 		g := groups(uint8(300-100*r), interval)
 		g[0].AdvertInterval = kept
 		if peer != "" {
-			g[1].Peers, g[1].PeerTTL = []netip.Addr{netip.MustParseAddr(peer)}, 255
+			g[1].Peers = []config.Peer{{Addr: netip.MustParseAddr(peer), TTL: 255}}
 		}
 		return g
 	}

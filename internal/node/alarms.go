@@ -42,13 +42,14 @@ func (w *watch) String() string { return "watch" }
 func (w *watch) Run(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	misfit := refused{}
+	misfit, ranks := refused{}, order{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			w.look(append(w.b.conditions(), misfit.look(w.b.VRRP(), now)...), now)
+			groups := w.b.VRRP()
+			w.look(slices.Concat(w.b.conditions(), misfit.look(groups, now), ranks.look(groups)), now)
 			w.remember()
 		}
 	}
