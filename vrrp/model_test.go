@@ -233,7 +233,7 @@ func (w *world) wake(i int) {
 func (w *world) harm() {
 	i := w.rng.IntN(len(w.routers))
 	r := w.routers[i]
-	switch w.rng.IntN(11) {
+	switch w.rng.IntN(12) {
 	case 0:
 		r.Shutdown(w.now)
 	case 1:
@@ -257,6 +257,13 @@ func (w *world) harm() {
 	case 10: // a weight counts for all members
 		for m, priority := 0, uint8(1+w.rng.IntN(254)); m < len(r.members); m++ {
 			r.SetPriority(m, priority)
+		}
+	case 11: // version 2 needs the same on every router
+		for m := range r.members {
+			if c := r.members[m].cfg; c.Version == 3 {
+				c.Interval = w.interval / 2 * (1 + w.rng.Int64N(4))
+				r.Reconfigure(m, c, w.now)
+			}
 		}
 	}
 	w.act(i)

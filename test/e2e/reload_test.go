@@ -41,10 +41,9 @@ func (s *scene) reload(r *netlab.Router, want string, edits ...string) {
 	}
 }
 
-// Under load and replication: another interval and a group more cost no packet
-// and no role. A member more in the set that the replication follows is a
-// takeover and a preemption, as a restart is, which break no connection; and the
-// way back, too.
+// Under load and replication: another interval and a group more cost no role. A
+// member more in the set that the replication follows is a takeover and a
+// preemption, as a restart is; and the way back, too. None of it costs a packet.
 func TestReload(t *testing.T) {
 	s := play(t, netlab.Options{DMZ: true}, drill.PairOptions{}, load.Mix{Steady: 10, Idle: 5, Bulk: 4, UDP: 20}, 2000)
 	r1, r2 := s.Lab.R1, s.Lab.R2
@@ -83,7 +82,8 @@ func TestReload(t *testing.T) {
 		{"a member more", "ended: DMZ; began anew: MAIN", main, main + `, "DMZ"`},
 		{"a member less", "began anew: MAIN; began: DMZ", main + `, "DMZ"`, main},
 	} {
-		s.mark(netlab.Now())
+		at := netlab.Now()
+		s.mark(at)
 		s.reload(r2, step.says, step.from, step.to)
 		s.become(r2, control.RoleBackup, 3*time.Second)
 		s.reload(r1, step.says, step.from, step.to)
@@ -93,6 +93,7 @@ func TestReload(t *testing.T) {
 		}
 		soleHolder(t, s.Lab, r1, 2*time.Second)
 		s.judge(step.what)
+		pr.none(t, step.what, at)
 	}
 
 	at = netlab.Now()
