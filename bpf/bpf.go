@@ -9,6 +9,7 @@ import "github.com/cilium/ebpf"
 
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type flow_record -type flow_counters -type ignore_key flow flow.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type advert_record -type advert_counters advert advert.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
+//go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel advertXDP advert_xdp.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel -type fence_counters -type own_key fence fence.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel fenceTC fence_tc.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
 //go:generate go tool bpf2go -cc clang-19 -no-global-types -target bpfel accept accept.bpf.c -- -mcpu=v3 -Wall -Wextra -Werror
@@ -37,6 +38,10 @@ func Flow() (*ebpf.CollectionSpec, error) { return loadFlow() }
 
 // Advert gives advert.bpf.c: program tandem_advert.
 func Advert() (*ebpf.CollectionSpec, error) { return loadAdvert() }
+
+// AdvertXDP gives advert_xdp.bpf.c: program tandem_adv_xdp, with the maps of
+// Advert.
+func AdvertXDP() (*ebpf.CollectionSpec, error) { return loadAdvertXDP() }
 
 // Fence gives fence.bpf.c: programs tandem_fence4 and tandem_fence6.
 func Fence() (*ebpf.CollectionSpec, error) { return loadFence() }

@@ -17,6 +17,7 @@
  * daemon would take.
  */
 #include "include/shared.h"
+#include "include/xdp.h"
 
 char __license[] SEC("license") = "Dual BSD/GPL";
 
@@ -136,31 +137,6 @@ static __always_inline int pass(__u64 *counter)
 	return XDP_PASS;
 }
 
-/*
- * Offset of the network header, 0 if this is not the interface's own: a tag
- * with a number is a VLAN's, one without is a priority and the stack ignores it.
- */
-static __always_inline __u32 network(struct xdp_md *ctx, __u16 *protocol)
-{
-	__u32 at = 12;
-	struct {
-		__u16 protocol;
-		__u16 tci;
-	} tag;
-
-	for (int i = 0; i < 3; i++) {
-		if (bpf_xdp_load_bytes(ctx, at, &tag, sizeof(tag)))
-			return 0;
-		*protocol = tag.protocol;
-		if (tag.protocol != htons(ETH_P_8021Q) && tag.protocol != htons(ETH_P_8021AD))
-			return at + 2;
-		if (tag.tci & htons(0x0fff))
-			return 0;
-		at += 4;
-	}
-	return 0;
-}
-
 static __always_inline enum seen find4(struct xdp_md *ctx, __u32 at, struct packet *p)
 {
 	struct ipv4 ip;
@@ -226,7 +202,7 @@ static __always_inline enum seen find6(struct xdp_md *ctx, __u32 at, struct pack
 static __always_inline enum seen find(struct xdp_md *ctx, struct packet *p)
 {
 	__u16 protocol = 0;
-	__u32 at = network(ctx, &protocol);
+	__u32 at = xdp_network(ctx, &protocol);
 
 	if (!at)
 		return OTHER;

@@ -34,6 +34,16 @@
 
 struct net_device {
 	int ifindex;
+	const unsigned char *dev_addr;
+} CORE;
+
+/* include/net/xdp.h: what an XDP program's context is */
+struct xdp_rxq_info {
+	struct net_device *dev;
+} CORE;
+
+struct xdp_buff {
+	struct xdp_rxq_info *rxq;
 } CORE;
 
 struct sk_buff {

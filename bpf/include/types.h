@@ -58,6 +58,7 @@ typedef _Bool bool;
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static __u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_skb_load_bytes)(const void *skb, __u32 off, void *to, __u32 len) = (void *)26;
+static long (*const bpf_skb_pull_data)(void *skb, __u32 len) = (void *)39;
 static long (*const bpf_skb_load_bytes_relative)(const void *skb, __u32 off, void *to, __u32 len,
 						  __u32 start) = (void *)68;
 static long (*const bpf_probe_read_kernel)(void *dst, __u32 size, const void *src) = (void *)113;
@@ -101,10 +102,12 @@ struct __sk_buff {
 	__u64 sk; /* NULL unless the packet belongs to a socket of this host */
 };
 
-/* ... struct xdp_md: only ever handed to helpers */
+/* ... struct xdp_md, up to the last field that we read */
 struct xdp_md {
 	__u32 data;
 	__u32 data_end;
+	__u32 data_meta;
+	__u32 ingress_ifindex;
 };
 
 #define PACKET_OTHERHOST 3 /* uapi/linux/if_packet.h */
