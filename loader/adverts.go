@@ -21,18 +21,29 @@ import (
 // with kernel time, and passes them on. The ring's reader may be another
 // process (maps.OpenRing).
 type Adverts struct {
-	ns    namespace
-	nl    *netlink.Handle
-	coll  *ebpf.Collection
-	ports *ports
-	stop  context.CancelFunc
-	ended chan error
+	ns     namespace
+	nl     *netlink.Handle
+	coll   *ebpf.Collection
+	xdp    *ebpf.Collection // nil: see ladder
+	ladder *ladder
+	ports  *ports
+	stop   context.CancelFunc
+	ended  chan error
 }
 
-// OpenAdverts attaches to TC ingress of the named interfaces, also when they
-// come later or come back, in the network namespace of the calling thread.
-func OpenAdverts(interfaces []string, log *slog.Logger) (*Adverts, error) {
-	a, err := openAdverts(interfaces, log, "")
+// AdvertOptions says where adverts are taken.
+type AdvertOptions struct {
+	Interfaces []string
+	XDP        bool // at XDP where that can be, of interfaces that are there now
+	Log        *slog.Logger
+}
+
+// OpenAdverts attaches to the named interfaces, also when they come later or
+// come back, in the network namespace of the calling thread. Without XDP it
+// fails if one that is there has no place at TC ingress; with XDP it does not,
+// see Way.
+func OpenAdverts(o AdvertOptions) (*Adverts, error) {
+	a, err := openAdverts(o, "")
 	if err != nil {
 		return nil, fmt.Errorf("open adverts: %w", err)
 	}
@@ -40,13 +51,13 @@ func OpenAdverts(interfaces []string, log *slog.Logger) (*Adverts, error) {
 }
 
 // openAdverts: rung as in chooseRung.
-func openAdverts(interfaces []string, log *slog.Logger, rung string) (*Adverts, error) {
+func openAdverts(o AdvertOptions, rung string) (*Adverts, error) {
 	rung, _, err := chooseRung(rung)
 	if err != nil {
 		return nil, err
 	}
 	a := &Adverts{}
-	if err := a.open(interfaces, log, rung); err != nil {
+	if err := a.open(o, rung); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	var ctx context.Context
@@ -56,7 +67,7 @@ func openAdverts(interfaces []string, log *slog.Logger, rung string) (*Adverts, 
 	return a, nil
 }
 
-func (a *Adverts) open(interfaces []string, log *slog.Logger, rung string) (err error) {
+func (a *Adverts) open(o AdvertOptions, rung string) (err error) {
 	if a.ns, err = currentNamespace(); err != nil {
 		return err
 	}
@@ -70,9 +81,59 @@ func (a *Adverts) open(interfaces []string, log *slog.Logger, rung string) (err 
 	if a.coll, err = load(spec, "tandem_advert"); err != nil {
 		return err
 	}
-	h := &hook{prog: a.coll.Programs["tandem_advert"], name: "tandem_advert", rung: rung, nl: a.nl}
-	a.ports = newPorts(a.ns, h, selection{include: interfaces, exact: true}, log)
-	return a.ports.sync()
+	tc := &hook{prog: a.coll.Programs["tandem_advert"], name: "tandem_advert", rung: rung, nl: a.nl}
+	a.ladder = &ladder{tc: tc, why: map[string]string{}, log: o.Log}
+	if o.XDP {
+		a.ladder.missing = a.openXDP()
+	}
+	a.ports = newPorts(a.ns, a.nl, a.ladder, selection{include: o.Interfaces, exact: true}, o.Log)
+	err = a.ports.sync()
+	a.ladder.started = true // nobody else has ports yet
+	if o.XDP {
+		return nil // logged there, and told by Way
+	}
+	return err
+}
+
+// openXDP loads the program for XDP, with the ring and the counters of that for
+// TC.
+func (a *Adverts) openXDP() error {
+	spec, err := bpf.AdvertXDP()
+	if err != nil {
+		return err
+	}
+	shared := map[string]*ebpf.Map{}
+	for _, name := range []string{"tandem_adverts", "tandem_advstat"} {
+		shared[name] = a.coll.Maps[name]
+	}
+	if a.xdp, err = loadShared(spec, "tandem_adv_xdp", shared); err != nil {
+		return err
+	}
+	a.ladder.xdp = advertXDP(a.xdp.Programs["tandem_adv_xdp"], a.nl)
+	return nil
+}
+
+// Way is how adverts are taken from an interface now: "xdp (native)", "xdp
+// (generic)", "tc"; "socket" where no program can be, and "" where it is not
+// there. Of a lower rung than asked for it says why.
+func (a *Adverts) Way(iface string) (way, why string) {
+	a.ports.mu.Lock()
+	defer a.ports.mu.Unlock()
+	for _, p := range a.ports.byIndex {
+		if p.name != iface {
+			continue
+		}
+		if x, ok := p.at.(xdpLink); ok {
+			return x.String(), x.why
+		}
+		return "tc", a.ladder.why[iface]
+	}
+	for _, f := range a.ports.failed {
+		if f.name == iface {
+			return "socket", f.why
+		}
+	}
+	return "", ""
 }
 
 // Follow makes these the interfaces, in place of those before: soon, and where
@@ -90,9 +151,6 @@ func (a *Adverts) Ring() (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), "tandem_adverts"), nil
 }
-
-// Mode is the rung of the ladder: tcx or clsact.
-func (a *Adverts) Mode() string { return a.ports.hook.rung }
 
 // AdvertStats counts packets of IP protocol 112.
 type AdvertStats struct {
@@ -118,8 +176,10 @@ func (a *Adverts) Close() error {
 	if a.ports != nil {
 		errs = append(errs, a.ports.close())
 	}
-	if a.coll != nil {
-		a.coll.Close()
+	for _, c := range []*ebpf.Collection{a.xdp, a.coll} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	if a.nl != nil {
 		a.nl.Close()

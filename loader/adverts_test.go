@@ -56,7 +56,7 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 	var a *Adverts
 	l.in(l.router, func() {
 		var err error
-		if a, err = openAdverts([]string{"in"}, logger(t), rung); err != nil {
+		if a, err = openAdverts(AdvertOptions{Interfaces: []string{"in"}, Log: logger(t)}, rung); err != nil {
 			t.Error(err)
 		}
 	})
@@ -114,7 +114,7 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 }
 
 // readAdverts waits for n adverts as the adverts process does.
-func readAdverts(t *testing.T, ring *maps.Ring, n int) (got []maps.Advert) {
+func readAdverts(t testing.TB, ring *maps.Ring, n int) (got []maps.Advert) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Second); len(got) < n; {
 		if time.Now().After(deadline) {

@@ -53,7 +53,8 @@ type Capture struct {
 	audit   *audit
 	ports   *ports
 	exclude func([]string)
-	why     string
+	rung    string
+	why     string // that rung
 	fast    bool
 	ready   chan struct{}
 	waiter  *wakeup.Waiter // for the ring and the death socket
@@ -151,9 +152,9 @@ func (c *Capture) attach(o *Options) error {
 	if err != nil {
 		return err
 	}
-	c.why = why
+	c.rung, c.why = rung, why
 	h := &hook{prog: c.coll.Programs["tandem_flow"], name: "tandem_flow", egress: true, rung: rung, nl: c.nl}
-	c.ports = newPorts(c.ns, h, o.selection(o.Exclude), c.log)
+	c.ports = newPorts(c.ns, c.nl, h, o.selection(o.Exclude), c.log)
 	c.exclude = func(names []string) { c.ports.choose(o.selection(names)) }
 	if err := c.ports.sync(); err != nil && len(c.ports.names()) == 0 {
 		return err
@@ -188,7 +189,7 @@ func (c *Capture) Ready() <-chan struct{} { return c.ready }
 func (c *Capture) String() string { return "capture" }
 
 // Mode gives the rung of the ladder (tcx, clsact) and why it is that one.
-func (c *Capture) Mode() (rung, why string) { return c.ports.hook.rung, c.why }
+func (c *Capture) Mode() (rung, why string) { return c.rung, c.why }
 
 // Forget makes every flow be told again with its next packet. A new Active
 // calls it: entries that it wrote for its peer are its own from now on.

@@ -36,6 +36,7 @@ func Features() []Feature {
 		{"direct-reads", "packets cost less than with reads by helper", "Linux 6.2", tryDirect},
 		{"tcx", "programs are attached by links, which never stay behind", "Linux 6.6", haveTCX},
 		{"adverts-tc", "adverts carry kernel time", "Linux 5.8", func() error { return tryLoad(bpf.Advert) }},
+		{"adverts-xdp", "adverts are seen before the stack, where advert = \"xdp\" asks for it", "Linux 5.18, BTF", tryAdvertXDP},
 		{"fence-netfilter", "the fence sees every protocol", "Linux 6.4", tryFence},
 		{"accept-mode", "virtual addresses may accept nothing (accept-mode = false)", "Linux 6.4", tryAccept},
 		{"gate-xdp", "floods of the sync link end before the stack", "Linux 5.18", tryGate},
@@ -99,6 +100,14 @@ func tryGate() error {
 		return err
 	}
 	return tryLoad(func() (*ebpf.CollectionSpec, error) { return gateSpec(GateOptions{Port: 3781}) })
+}
+
+// tryAdvertXDP: which mode an interface gets is up to its driver.
+func tryAdvertXDP() error {
+	if err := haveXDP(); err != nil {
+		return err
+	}
+	return tryLoad(bpf.AdvertXDP)
 }
 
 func tryAccept() error {

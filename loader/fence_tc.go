@@ -46,6 +46,6 @@ func (f *Fence) openTC() error {
 		return err
 	}
 	h := &hook{prog: f.coll.Programs["tandem_fence_tc"], name: "tandem_fence_tc", rung: f.kind, nl: f.nl}
-	f.ports = newPorts(f.ns, h, selection{}, f.log)
+	f.ports = newPorts(f.ns, f.nl, h, selection{}, f.log)
 	return f.ports.sync()
 }

@@ -129,8 +129,9 @@ func (g *Gate) open(o GateOptions) (err error) {
 	for i := range g.windows.Len() {
 		g.free = append(g.free, uint32(i))
 	}
-	h := &hook{prog: g.coll.Programs["tandem_sync"], name: "tandem_sync", rung: rungXDP, nl: g.nl}
-	g.ports = newPorts(g.ns, h, selection{include: []string{o.Interface}, exact: true}, o.Log)
+	h := &hook{prog: g.coll.Programs["tandem_sync"], name: "tandem_sync", rung: rungXDP, nl: g.nl,
+		alone: []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}}
+	g.ports = newPorts(g.ns, g.nl, h, selection{include: []string{o.Interface}, exact: true}, o.Log)
 	return nil
 }
 
@@ -298,8 +299,8 @@ func (g *Gate) Mode() (mode, why string) {
 	if g.ports.left != "" {
 		return "", g.ports.left
 	}
-	for _, why := range g.ports.failed {
-		return "", why
+	for _, f := range g.ports.failed {
+		return "", f.why
 	}
 	return "", fmt.Sprintf("interface %q is not there", g.iface)
 }

@@ -299,7 +299,7 @@ func TestGateIsListed(t *testing.T) {
 			for _, p := range programs {
 				if p.ID == uint32(id) {
 					found = true
-					if p.Hook != "xdp" || len(p.Interface) != 1 || p.Interface[0] != "sync0" {
+					if p.Hook != "xdp (native)" || len(p.Interface) != 1 || p.Interface[0] != "sync0" {
 						t.Errorf("program: %+v", p)
 					}
 				}

@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// removed is why an attachment is lost that nobody of us took away.
+const removed = "somebody removed it"
+
 // Rungs of the ladder of modes: ways to attach to TC, and the one to XDP.
 const (
 	rungXDP    = "xdp"    // a link (5.9): goes away with the process
@@ -33,13 +36,14 @@ type hook struct {
 	egress bool
 	rung   string
 	nl     *netlink.Handle
+
+	// XDP: types of links that may not lie on the interface, since the program
+	// would see their packets, and those to which it is attached generically,
+	// since their driver would hand it on to other links.
+	alone, generic []string
 }
 
-// attachment is a program on one interface.
-type attachment interface {
-	alive() bool // nobody removed it
-	detach() error
-}
+func (h *hook) String() string { return h.name }
 
 // chooseRung takes the first rung of the ladder that this kernel has. want is
 // a rung by name, or "" for the first that works.
@@ -83,7 +87,7 @@ func (h *hook) attach(l netlink.Link) (attachment, error) {
 	case rungTCX:
 		return h.attachTCX(l.Attrs())
 	case rungXDP:
-		return h.attachXDP(l.Attrs())
+		return h.attachXDP(l)
 	}
 	return h.attachFilter(l)
 }
@@ -102,11 +106,15 @@ func (h *hook) attachTCX(l *netlink.LinkAttrs) (attachment, error) {
 	return tcxLink{lk}, nil
 }
 
-// alive: a link that was detached by force, or whose interface went, has no
+func (tcxLink) String() string { return rungTCX }
+
+// lost: a link that was detached by force, or whose interface went, has no
 // interface.
-func (t tcxLink) alive() bool {
-	info, err := t.Info()
-	return err == nil && info.TCX() != nil && info.TCX().Ifindex != 0
+func (t tcxLink) lost() string {
+	if info, err := t.Info(); err != nil || info.TCX() == nil || info.TCX().Ifindex == 0 {
+		return removed
+	}
+	return ""
 }
 
 func (t tcxLink) detach() error { return t.Close() }
@@ -213,13 +221,15 @@ func (h *hook) filters(l netlink.Link) (ours []*netlink.BpfFilter) {
 	return ours
 }
 
-func (f *filter) alive() bool {
+func (f *filter) String() string { return rungClsact }
+
+func (f *filter) lost() string {
 	for _, o := range f.h.filters(f.link) {
 		if o.Handle == f.spec.Handle && o.Priority == f.spec.Priority {
-			return true
+			return ""
 		}
 	}
-	return false
+	return removed
 }
 
 func (f *filter) detach() error {

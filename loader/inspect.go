@@ -21,7 +21,7 @@ type Program struct {
 	ID         uint32        `json:"id"`
 	Name       string        `json:"name"`
 	Type       string        `json:"type"`
-	Hook       string        `json:"hook"`      // tc-egress, tc-ingress, xdp, prerouting; "" if attached nowhere we can see
+	Hook       string        `json:"hook"`      // tc-egress, tc-ingress, "xdp (native)", prerouting; "" if attached nowhere we can see
 	Interface  []string      `json:"interface"` // of this network namespace
 	Runs       uint64        `json:"runs"`      // 0 unless kernel.bpf_stats_enabled
 	TimePerRun time.Duration `json:"time_per_run_ns"`

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 )
 
 // Link is a place where a program of ours is attached: a BPF link, or a filter
@@ -41,18 +42,25 @@ func Links() ([]Link, error) {
 // link itself tells an index, and that may be another namespace's.
 type interfaces struct {
 	tcx map[link.ID]string
-	xdp map[uint32]string // by program
+	xdp map[xdpPlace]netlink.Link
+}
+
+// xdpPlace is where a program of XDP is: no two namespaces have the program of
+// one daemon.
+type xdpPlace struct {
+	program uint32
+	index   int
 }
 
 func interfacesOf() (interfaces, error) {
-	at := interfaces{map[link.ID]string{}, map[uint32]string{}}
+	at := interfaces{map[link.ID]string{}, map[xdpPlace]netlink.Link{}}
 	links, err := netlink.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return at, fmt.Errorf("list interfaces: %w", err)
 	}
 	for _, l := range links {
 		if x := l.Attrs().Xdp; x != nil && x.Attached {
-			at.xdp[x.ProgId] = l.Attrs().Name
+			at.xdp[xdpPlace{x.ProgId, l.Attrs().Index}] = l
 		}
 		for _, hook := range []ebpf.AttachType{ebpf.AttachTCXEgress, ebpf.AttachTCXIngress} {
 			r, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: hook})
@@ -118,7 +126,12 @@ func describeLink(info *link.Info, name string, at interfaces) Link {
 			}
 		}
 	case link.XDPType:
-		l.Type, l.Hook, l.Interface = rungXDP, rungXDP, at.xdp[l.Program]
+		l.Type, l.Hook = rungXDP, rungXDP
+		if x := info.XDP(); x != nil {
+			if on := at.xdp[xdpPlace{l.Program, int(x.Ifindex)}]; on != nil {
+				l.Interface, l.Hook = on.Attrs().Name, xdpHook(on)
+			}
+		}
 	case link.NetfilterType:
 		l.Type, l.Hook = "netfilter", "prerouting"
 		if nf := info.Netfilter(); nf != nil {
@@ -126,6 +139,15 @@ func describeLink(info *link.Info, name string, at interfaces) Link {
 		}
 	}
 	return l
+}
+
+// xdpHook is the hook with its mode.
+func xdpHook(on netlink.Link) string {
+	mode := xdpNative
+	if on.Attrs().Xdp.AttachMode == nl.XDP_ATTACHED_SKB {
+		mode = xdpGeneric
+	}
+	return fmt.Sprintf("%s (%s)", rungXDP, mode)
 }
 
 // filterLinks lists filters of ours on clsact in this network namespace.

@@ -104,7 +104,7 @@ func TestNothingIsLeft(t *testing.T) {
 				one.capture(Options{Policy: conntrack.DefaultPolicy(), Mode: rung})
 				one.fence(rung)
 				one.in(one.router, func() {
-					a, err := openAdverts([]string{"in"}, logger(t), rung)
+					a, err := openAdverts(AdvertOptions{Interfaces: []string{"in"}, Log: logger(t)}, rung)
 					if err != nil {
 						t.Error(err)
 						return

@@ -72,38 +72,56 @@ func matches(patterns []string, name string) bool {
 	})
 }
 
+// attacher puts a program on an interface, in one of the ways that it may be
+// put there. Its name is the program's.
+type attacher interface {
+	fmt.Stringer
+	attach(netlink.Link) (attachment, error)
+}
+
+// attachment is a program on one interface. Its name is the rung that it is on.
+type attachment interface {
+	fmt.Stringer
+	lost() (why string) // "": it stands and may stay
+	detach() error
+}
+
 // port is one interface that the hook is attached to.
 type port struct {
 	name string
 	at   attachment
 }
 
+// failure is why it is not attached to one.
+type failure struct{ name, why string }
+
 // ports keeps a hook attached to the selected interfaces: late ones, ones that
 // went, and those where somebody removed it.
 type ports struct {
 	ns    namespace
-	hook  *hook
+	nl    *netlink.Handle
+	hook  attacher
 	log   *slog.Logger
 	again chan struct{} // watch is to look
 
 	mu       sync.Mutex
 	sel      selection
 	byIndex  map[int]port
-	lost     map[int]bool   // had one, until somebody removed it
-	failed   map[int]string // the last error by interface, logged once
-	attached uint64         // times, restored included
+	lost     map[int]string  // had one, and why no longer
+	failed   map[int]failure // the last error by interface, logged once
+	attached uint64          // times, restored included
 	restored uint64
 	left     string // not "": why it is attached nowhere, for good
 }
 
-func newPorts(ns namespace, h *hook, sel selection, log *slog.Logger) *ports {
-	return &ports{ns: ns, hook: h, sel: sel, log: log, again: make(chan struct{}, 1), byIndex: map[int]port{}, lost: map[int]bool{}, failed: map[int]string{}}
+func newPorts(ns namespace, nl *netlink.Handle, h attacher, sel selection, log *slog.Logger) *ports {
+	return &ports{ns: ns, nl: nl, hook: h, sel: sel, log: log, again: make(chan struct{}, 1), byIndex: map[int]port{}, lost: map[int]string{}, failed: map[int]failure{}}
 }
 
 // sync attaches and detaches until what is matches the selection. The calling
 // thread is in the namespace.
 func (p *ports) sync() error {
-	links, err := p.hook.nl.LinkList()
+	links, err := p.nl.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -130,7 +148,7 @@ func (p *ports) drop(wanted map[int]netlink.Link) {
 		if wanted[i] == nil {
 			_ = at.at.detach()
 			delete(p.byIndex, i)
-			p.log.Info("left interface", "program", p.hook.name, "interface", at.name)
+			p.log.Info("left interface", "program", p.hook, "interface", at.name)
 		}
 	}
 	for i := range p.failed {
@@ -147,32 +165,33 @@ func (p *ports) drop(wanted map[int]netlink.Link) {
 
 // ensure attaches to one interface unless that stands.
 func (p *ports) ensure(i int, l netlink.Link) error {
-	old, had := p.byIndex[i]
-	if had && old.at.alive() {
-		return nil
-	}
-	if had {
+	name := l.Attrs().Name
+	if old, had := p.byIndex[i]; had {
+		why := old.at.lost()
+		if why == "" {
+			return nil
+		}
 		_ = old.at.detach()
 		delete(p.byIndex, i)
-		p.lost[i] = true
+		p.lost[i] = why
 	}
 	at, err := p.hook.attach(l)
 	if err != nil {
-		if p.failed[i] != err.Error() {
+		if p.failed[i].why != err.Error() {
 			p.log.Warn("cannot attach", "error", err)
 		}
-		p.failed[i] = err.Error()
+		p.failed[i] = failure{name, err.Error()}
 		return err
 	}
 	delete(p.failed, i)
-	p.byIndex[i] = port{l.Attrs().Name, at}
+	p.byIndex[i] = port{name, at}
 	p.attached++
-	if p.lost[i] { // perhaps not at the first attempt: what is removed goes a moment later
+	if why, lost := p.lost[i]; lost { // perhaps not at the first attempt: what is removed goes a moment later
 		delete(p.lost, i)
 		p.restored++
-		p.log.Warn("somebody removed our program; attached again", "program", p.hook.name, "interface", l.Attrs().Name)
+		p.log.Warn("our program was lost; attached again", "program", p.hook, "interface", name, "rung", at, "reason", why)
 	} else {
-		p.log.Debug("attached", "program", p.hook.name, "interface", l.Attrs().Name, "rung", p.hook.rung)
+		p.log.Debug("attached", "program", p.hook, "interface", name, "rung", at)
 	}
 	return nil
 }

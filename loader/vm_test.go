@@ -5,6 +5,7 @@
 package loader
 
 import (
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
 )
@@ -240,11 +242,89 @@ func TestVMAdverts(t *testing.T) {
 	testAdverts(t, l, "")
 }
 
+// TestVMAdvertFrames: by clsact and by XDP, which loads on 6.1.
+func TestVMAdvertFrames(t *testing.T) {
+	for _, r := range rungs[1:] {
+		testAdvertFrames(t, r.name, r.way, r.tc)
+	}
+}
+
+// TestVMAdvertsXDPAndVLAN: what is below a VLAN is TC's, since packets of the VLAN
+// may have no tag at XDP any more; the VLAN itself has XDP without a driver.
+func TestVMAdvertsXDPAndVLAN(t *testing.T) {
+	c := newCable(t, 1500)
+	vlan := func(parent string) {
+		l := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: parent + ".7", ParentIndex: device(t, parent).Attrs().Index}, VlanId: 7}
+		if err := netlink.LinkAdd(l); err != nil {
+			t.Error(err)
+		}
+		up61(t, parent+".7")
+	}
+	c.in(c.there, func() { vlan("sync0") })
+	a, ring := c.adverts(true, "", "sync0")
+	awaitWay(t, a, "sync0", "xdp (native)", "")
+	tagged := c.packetSocket(true, "sync0.7")
+	send := func() {
+		if _, err := unix.Write(tagged, wire{pdu: advert(12)}.bytes()); err != nil {
+			t.Error(err)
+		}
+	}
+	// Why: nothing in the packet says that it is the VLAN's.
+	send()
+	readAdverts(t, ring, 1)
+	c.in(c.here, func() { vlan("sync0") })
+	awaitWay(t, a, "sync0", "tc", `vlan "sync0.7" lies on it`)
+	send()
+	time.Sleep(50 * time.Millisecond)
+	if n := ring.Drain(func([]byte) {}); n != 0 {
+		t.Errorf("%d adverts of the VLAN were told as the interface's", n)
+	}
+	c.heard(ring, "by TC below a VLAN")
+
+	b, ring := c.adverts(true, "", "sync0", "sync0.7")
+	awaitWay(t, b, "sync0", "tc", `vlan "sync0.7" lies on it`)
+	awaitWay(t, b, "sync0.7", "xdp (generic)", "not supported")
+	send()
+	got := readAdverts(t, ring, 1)
+	c.in(c.here, func() {
+		if want := device(t, "sync0.7").Attrs().Index; got[0].IfIndex != uint32(want) {
+			t.Errorf("told of interface %d, want %d", got[0].IfIndex, want)
+		}
+	})
+}
+
+// TestVMAdvertsXDPOnBond: a bond's members have no part in it, so that adverts
+// are told of the bond, and of a member that it does not use not at all.
+func TestVMAdvertsXDPOnBond(t *testing.T) {
+	c := newCable(t, 1500)
+	index := 0
+	c.in(c.here, func() {
+		bond := netlink.NewLinkBond(netlink.LinkAttrs{Name: "bond0"})
+		bond.Mode = netlink.BOND_MODE_ACTIVE_BACKUP
+		b := link61(t, bond)
+		l := device(t, "sync0")
+		if err := errors.Join(netlink.LinkSetDown(l), netlink.LinkSetMaster(l, b), netlink.LinkSetUp(l)); err != nil {
+			t.Error(err)
+		}
+		index = b.Attrs().Index
+	})
+	a, ring := c.adverts(true, "", "bond0")
+	awaitWay(t, a, "bond0", "xdp (generic)", "the driver of a bond hands the program on to its members")
+	c.heard(ring, "on a bond")
+	out := c.packetSocket(true, "sync0")
+	if _, err := unix.Write(out, wire{pdu: advert(12)}.bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAdverts(t, ring, 1); got[0].IfIndex != uint32(index) {
+		t.Errorf("told of interface %d, want the bond's %d", got[0].IfIndex, index)
+	}
+}
+
 // TestVMFeatures says what 6.1 has.
 func TestVMFeatures(t *testing.T) {
 	want := map[string]bool{
 		"btf": true, "ctnetlink": true, "ring-buffer": true, "capture-tc": true, "direct-reads": false,
-		"tcx": false, "adverts-tc": true, "fence-netfilter": false, "accept-mode": false, "gate-xdp": true, "fence-tc": true,
+		"tcx": false, "adverts-tc": true, "adverts-xdp": true, "fence-netfilter": false, "accept-mode": false, "gate-xdp": true, "fence-tc": true,
 	}
 	for _, f := range Features() {
 		if f.OK != want[f.Name] || f.Detail == "" || f.Needs == "" {

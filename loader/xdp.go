@@ -5,6 +5,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -22,61 +23,89 @@ const (
 // xdpLink is a program at XDP of one interface.
 type xdpLink struct {
 	link.Link
+	hook *hook
+	on   *netlink.LinkAttrs
 	mode string
+	why  string // it is not native
 }
 
 // attachXDP tries the driver, then the generic hook. An interface has room for
-// one program: a foreign one stays. An interface that others lie upon is none
-// of the sync link alone: its program would see their packets.
-func (h *hook) attachXDP(l *netlink.LinkAttrs) (attachment, error) {
-	if err := h.free(l); err != nil {
-		return nil, fmt.Errorf("attach %s to %q: %w", h.name, l.Name, err)
+// one program: a foreign one stays.
+func (h *hook) attachXDP(l netlink.Link) (attachment, error) {
+	on := l.Attrs()
+	if err := h.free(on); err != nil {
+		return nil, fmt.Errorf("attach %s to %q: %w", h.name, on.Name, err)
 	}
-	lk, err := attachXDP(h.prog, l.Index, link.XDPDriverMode)
-	mode := xdpNative
-	if err != nil && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
-		mode = xdpGeneric
-		native := err
-		if lk, err = attachXDP(h.prog, l.Index, link.XDPGenericMode); err != nil {
-			err = fmt.Errorf("native: %w; generic: %w", native, err)
+	native := h.driven(l)
+	if native == nil {
+		lk, err := attachXDP(h.prog, on.Index, link.XDPDriverMode)
+		if err == nil {
+			return xdpLink{Link: lk, hook: h, on: on, mode: xdpNative}, nil
 		}
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+			return nil, fmt.Errorf("attach %s to %q by xdp: %w", h.name, on.Name, err)
+		}
+		native = err
 	}
+	lk, err := attachXDP(h.prog, on.Index, link.XDPGenericMode)
 	if err != nil {
-		return nil, fmt.Errorf("attach %s to %q by xdp: %w", h.name, l.Name, err)
+		return nil, fmt.Errorf("attach %s to %q by xdp: native: %w; generic: %w", h.name, on.Name, native, err)
 	}
-	return xdpLink{lk, mode}, nil
+	return xdpLink{Link: lk, hook: h, on: on, mode: xdpGeneric, why: native.Error()}, nil
 }
 
 func attachXDP(p *ebpf.Program, index int, mode link.XDPAttachFlags) (link.Link, error) {
 	return link.AttachXDP(link.XDPOptions{Program: p, Interface: index, Flags: mode})
 }
 
-// free says why the interface is none for a program of ours.
-func (h *hook) free(l *netlink.LinkAttrs) error {
-	if l.Xdp != nil && l.Xdp.Attached {
-		name := programName(ebpf.ProgramID(l.Xdp.ProgId))
-		return fmt.Errorf("the XDP program %q (id %d) is there already and is left alone", name, l.Xdp.ProgId)
-	}
-	all, err := h.nl.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return fmt.Errorf("list interfaces: %w", err)
-	}
-	for _, o := range all {
-		// The peer of a veth is named as its parent, too.
-		switch a := o.Attrs(); o.Type() {
-		case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap":
-			if a.ParentIndex == l.Index && a.NetNsID < 0 {
-				return fmt.Errorf("%s %q lies on it: the program would see its packets, too", o.Type(), a.Name)
-			}
-		}
+// driven says why the program is not for the interface's driver.
+func (h *hook) driven(l netlink.Link) error {
+	if slices.Contains(h.generic, l.Type()) {
+		return fmt.Errorf("the driver of a %s hands the program on to its members", l.Type())
 	}
 	return nil
 }
 
-// alive: as of tcxLink.
-func (x xdpLink) alive() bool {
-	info, err := x.Info()
-	return err == nil && info.XDP() != nil && info.XDP().Ifindex != 0
+// free says why the interface is none for a program of ours.
+func (h *hook) free(l *netlink.LinkAttrs) error {
+	why, err := h.shared(l)
+	switch {
+	case err != nil:
+		return err
+	case why != "":
+		return errors.New(why)
+	case l.Xdp != nil && l.Xdp.Attached:
+		name := programName(ebpf.ProgramID(l.Xdp.ProgId))
+		return fmt.Errorf("the XDP program %q (id %d) is there already and is left alone", name, l.Xdp.ProgId)
+	}
+	return nil
+}
+
+// shared says what lies on the interface whose packets the program must not
+// see, "" for nothing.
+func (h *hook) shared(l *netlink.LinkAttrs) (why string, err error) {
+	all, err := h.nl.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return "", fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, o := range all {
+		// The peer of a veth is named as its parent, too.
+		if a := o.Attrs(); slices.Contains(h.alone, o.Type()) && a.ParentIndex == l.Index && a.NetNsID < 0 {
+			return fmt.Sprintf("%s %q lies on it: the program would see its packets, too", o.Type(), a.Name), nil
+		}
+	}
+	return "", nil
+}
+
+func (x xdpLink) String() string { return fmt.Sprintf("xdp (%s)", x.mode) }
+
+// lost: removed as of tcxLink, or others came to lie on the interface.
+func (x xdpLink) lost() string {
+	if info, err := x.Info(); err != nil || info.XDP() == nil || info.XDP().Ifindex == 0 {
+		return removed
+	}
+	why, _ := x.hook.shared(x.on) // unknown: it stays
+	return why
 }
 
 func (x xdpLink) detach() error { return x.Close() }

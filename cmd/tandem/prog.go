@@ -137,7 +137,7 @@ func writeLinks(w io.Writer, all []loader.Link) {
 // place is where a program is attached. A hook of an interface whose name
 // cannot be had is in another network namespace.
 func place(hook, iface string) string {
-	if iface == "" && (hook == "xdp" || strings.HasPrefix(hook, "tc-")) {
+	if iface == "" && (strings.HasPrefix(hook, "xdp") || strings.HasPrefix(hook, "tc-")) {
 		return "(elsewhere)"
 	}
 	return cmp.Or(iface, "-")

@@ -25,7 +25,7 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	makeLink("inspect0")
-	a, err := loader.OpenAdverts([]string{"inspect0"}, slog.New(slog.DiscardHandler))
+	a, err := loader.OpenAdverts(loader.AdvertOptions{Interfaces: []string{"inspect0"}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

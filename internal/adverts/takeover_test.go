@@ -73,7 +73,7 @@ func (l *lab) ring(r int) *os.File {
 	l.t.Helper()
 	var f *os.File
 	in(l.t, l.r[r], func() {
-		a, err := loader.OpenAdverts([]string{"eth0", "eth1"}, slog.Default())
+		a, err := loader.OpenAdverts(loader.AdvertOptions{Interfaces: []string{"eth0", "eth1"}, Log: slog.Default()})
 		if err != nil {
 			l.t.Error(err)
 			return

@@ -334,7 +334,7 @@ func (d *daemon) startAdverts(work context.Context) error {
 }
 
 func (d *daemon) openRing() (*os.File, error) {
-	a, err := loader.OpenAdverts(advertInterfaces(d.cfg), d.log)
+	a, err := loader.OpenAdverts(loader.AdvertOptions{Interfaces: advertInterfaces(d.cfg), Log: d.log})
 	if err != nil {
 		return nil, err
 	}
