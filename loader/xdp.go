@@ -112,10 +112,7 @@ func (x xdpLink) detach() error { return x.Close() }
 
 // haveXDP tries a real link on lo of this namespace with an empty program.
 func haveXDP() error {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "tandem_probe", Type: ebpf.XDP, License: "Apache-2.0",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
-	})
+	prog, err := ebpf.NewProgram(emptyXDP())
 	if err != nil {
 		return err
 	}
@@ -125,4 +122,12 @@ func haveXDP() error {
 		return err
 	}
 	return lk.Close()
+}
+
+// emptyXDP is a program that passes everything on.
+func emptyXDP() *ebpf.ProgramSpec {
+	return &ebpf.ProgramSpec{
+		Name: "tandem_probe", Type: ebpf.XDP, License: "Apache-2.0",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
+	}
 }

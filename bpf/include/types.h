@@ -129,7 +129,15 @@ struct xdp_md {
 #define IPPROTO_DSTOPTS 60
 #define IPPROTO_VRRP 112
 
-/* The headers of RFC 791 and RFC 8200 as they stand in the packet. */
+#define ETH_ALEN 6
+
+/* The headers of IEEE 802.3, RFC 791 and RFC 8200 as they stand in the packet. */
+struct ethernet {
+	__u8 to[ETH_ALEN];
+	__u8 from[ETH_ALEN];
+	__u16 protocol;
+} __attribute__((packed));
+
 struct ipv4 {
 	__u8 ver_ihl;
 	__u8 tos;
