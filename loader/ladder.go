@@ -4,10 +4,14 @@ package loader
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // errStarted: a driver that is given a program, or loses it, resets many cards,
@@ -72,4 +76,31 @@ func (d *ladder) attachXDP(l netlink.Link) (attachment, error) {
 		return nil, errStarted
 	}
 	return d.xdp.attach(l)
+}
+
+// driverless are types of links that groups are on and that have no driver's
+// XDP.
+var driverless = []string{"bridge", "ipvlan", "macvlan", "team", "vlan", "vxlan"}
+
+// ForetellXDP says what asking for XDP comes to on an interface of this network
+// namespace: none is why TC takes over, generic why it is not in the driver. A
+// driver that has no XDP shows when it is tried only. A program of a tandem
+// that runs is no obstacle.
+func ForetellXDP(l netlink.Link) (none, generic error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err), nil
+	}
+	defer nl.Close()
+	h, on := advertXDP(nil, nl), *l.Attrs()
+	if on.Xdp != nil && strings.HasPrefix(programName(ebpf.ProgramID(on.Xdp.ProgId)), prefix) {
+		on.Xdp = nil
+	}
+	if none = h.free(&on); none != nil {
+		return none, nil
+	}
+	if slices.Contains(driverless, l.Type()) {
+		return nil, fmt.Errorf("a %s has no driver of its own", l.Type())
+	}
+	return nil, h.driven(l)
 }

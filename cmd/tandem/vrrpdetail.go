@@ -116,6 +116,7 @@ func writeDetail(w io.Writer, v *control.VRRPGroup, now time.Time) {
 	line("Active", "%s", heardActive(v, now))
 	line("Source", "%s", cmp.Or(v.Source, "the interface's address"))
 	line("Sent", "%s", either(len(v.Peers) > 0, "to "+peers(v.Peers), "by multicast"))
+	line("Taken by", "%s%s", v.Taken, either(v.TakenWhy == "", "", ": "+v.TakenWhy))
 	if v.NoAccept {
 		line("Accepts", "nothing to the virtual addresses; %s packets were dropped", number(v.NotAccepted))
 	}

@@ -111,9 +111,6 @@ func readCapture(t *table) Capture {
 	if c.Mode == "tracing" || c.Mode == "netlink" {
 		t.refuse("mode", c.Mode, `not in this version of tandem yet: write "auto" or "tc"`)
 	}
-	if c.Advert == "xdp" {
-		t.refuse("advert", c.Advert, `not in this version of tandem yet: write "auto", "tc" or "socket"`)
-	}
 	return c
 }
 

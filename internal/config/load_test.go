@@ -174,7 +174,6 @@ func TestNotYet(t *testing.T) {
 		{sync, `expect-sync = ["ftp"]`},
 		{"name = \"r1\"\n", "[capture]\nmode = \"tracing\""},
 		{"name = \"r1\"\n", "[capture]\nmode = \"netlink\""},
-		{"name = \"r1\"\n", "[capture]\nadvert = \"xdp\""},
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			text := edit(t, tt.after, tt.after+tt.line+"\n")
@@ -271,7 +270,7 @@ mcast-group = "ff02::50"
 port = 1
 [capture]
 mode = "tc"
-advert = "socket"
+advert = "xdp"
 interface = ["eth*", "wg0"]
 exclude = ["eth9"]
 [control]
@@ -307,7 +306,7 @@ level = "debug"
 			{Interface: "eth4", Peer: []netip.Addr{netip.MustParseAddr("fe80::2")}, Listen: netip.MustParseAddr("fe80::1"), Port: 1, XDP: "auto"},
 			{Interface: "eth5", Group: netip.MustParseAddr("ff02::50"), Port: 1, XDP: "auto"}}},
 		Hooks:   Hooks{User: "root", Timeout: 30 * time.Second},
-		Capture: Capture{Mode: "tc", Advert: "socket", Interface: []string{"eth*", "wg0"}, Exclude: []string{"eth9"}},
+		Capture: Capture{Mode: "tc", Advert: "xdp", Interface: []string{"eth*", "wg0"}, Exclude: []string{"eth9"}},
 		Control: Control{Socket: "/tmp/x"},
 		Metrics: Metrics{Listen: []string{"127.0.0.1:9817", ":1"}},
 		Log:     Log{Level: "debug"},

@@ -123,6 +123,11 @@ type VRRPGroup struct {
 	// Maintenance: see Status.
 	Maintenance time.Time `json:"maintenance,omitzero"`
 
+	// Taken is how adverts are taken from the interface, as AdvertHealth.Rung
+	// has it, and TakenWhy why not by a higher rung that was asked for.
+	Taken    string `json:"adverts_by,omitempty"`
+	TakenWhy string `json:"adverts_by_reason,omitempty"`
+
 	Counters VRRPCounters `json:"counters"`
 }
 
@@ -190,7 +195,7 @@ type VRRPStray struct {
 type AdvertHealth struct {
 	PID      int     `json:"pid"`
 	RealTime bool    `json:"real_time"` // SCHED_FIFO and locked memory were granted
-	Rung     string  `json:"rung"`      // how adverts are taken: "tc" or "socket"
+	Rung     string  `json:"rung"`      // how adverts are taken: "xdp (native)", "xdp (generic)", "tc", "socket"; where that differs, by interface
 	Sent     uint64  `json:"sent"`
 	LateP50  float64 `json:"late_p50_us"` // lateness of sent adverts, microseconds
 	LateP99  float64 `json:"late_p99_us"`

@@ -107,6 +107,9 @@ func (w *watch) alarms() (out []control.Alarm) {
 // Since is the watch's.
 func (b *backend) conditions() (out []control.Alarm) {
 	out = b.d.tracking.alarms(time.Now())
+	if b.d.cfg.Capture.Advert == "xdp" {
+		out = append(out, b.d.election.reception.lower(advertInterfaces(b.d.tracking.config()))...)
+	}
 	s := b.Sync()
 	if s == nil {
 		return out

@@ -116,6 +116,7 @@ func (b *backend) VRRP() []control.VRRPGroup {
 			v.Waiting = b.setWaits(v.Set)
 			v.Tracked = b.d.tracking.things(g.Name)
 			v.Maintenance = b.d.election.asideSince()
+			v.Taken, v.TakenWhy = b.d.election.reception.way(v.Interface)
 		}
 		out = append(out, v)
 	}
@@ -174,8 +175,9 @@ func (b *backend) adverts() *control.AdvertHealth {
 	h.LateP50, h.LateP99 = min(float64(s.Sent.Quantile(0.5)), h.LateMax), min(float64(s.Sent.Quantile(0.99)), h.LateMax)
 	h.SentLate, h.DecidedLate = histogram(&s.Sent), histogram(&s.Decided)
 	b.d.election.mu.Lock()
-	h.RealTime, h.Rung = b.d.election.health == "", b.d.election.rung
+	h.RealTime = b.d.election.health == ""
 	b.d.election.mu.Unlock()
+	h.Rung = b.d.election.reception.sum(advertInterfaces(b.d.tracking.config()))
 	return h
 }
 

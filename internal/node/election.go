@@ -37,15 +37,15 @@ type election struct {
 	sets   map[string]*control.Set
 	spoke  map[string]bool // of these sets a role was told
 	alarms map[string]control.Alarm
-	health string // why the child runs without real time, "" when it does
-	rung   string
+	health string    // why the child runs without real time, "" when it does
 	aside  time.Time // maintenance, since then; zero: none
 
-	ending   map[string]bool // sets that a reload ends; true: their stop was told
-	settled  chan struct{}   // one of them has ended
-	over     chan struct{}   // closed when the child is gone
-	stopping atomic.Bool
+	ending  map[string]bool // sets that a reload ends; true: their stop was told
+	settled chan struct{}   // one of them has ended
+	over    chan struct{}   // closed when the child is gone
 
+	reception  reception // has its own lock
+	stopping   atomic.Bool
 	priorities func() map[string]int // in force, by group
 }
 
@@ -174,10 +174,8 @@ func (e *election) released(set string) uint64 {
 func (e *election) ready(v adverts.Ready) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.health, e.rung = v.RealTime, "socket"
-	if v.Ring {
-		e.rung = "tc"
-	}
+	e.health = v.RealTime
+	e.reception.begun(v.Ring)
 	if v.RealTime != "" {
 		e.log.Warn("adverts run without real time", "reason", v.RealTime)
 	}

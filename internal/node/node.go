@@ -334,12 +334,14 @@ func (d *daemon) startAdverts(work context.Context) error {
 }
 
 func (d *daemon) openRing() (*os.File, error) {
-	a, err := loader.OpenAdverts(loader.AdvertOptions{Interfaces: advertInterfaces(d.cfg), Log: d.log})
+	a, err := loader.OpenAdverts(loader.AdvertOptions{Interfaces: advertInterfaces(d.cfg), XDP: d.cfg.Capture.Advert == "xdp", Log: d.log})
 	if err != nil {
+		d.election.reception.bySocket(err)
 		return nil, err
 	}
 	d.undoing(a.Close)
 	d.adverts = a
+	d.election.reception.by(a)
 	return a.Ring()
 }
 

@@ -96,6 +96,13 @@ func (a *asker) interfaces() string {
 			used = append(used, g.Interface)
 		}
 	}
+	if a.cfg.Capture.Advert == "xdp" {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(used))) {
+			if l := m.links[name]; l != nil {
+				a.xdp(l)
+			}
+		}
+	}
 	if a.cfg.Sync != nil {
 		for _, l := range a.cfg.Sync.Links {
 			a.link(m, l)
