@@ -108,7 +108,7 @@ func (w *watch) alarms() (out []control.Alarm) {
 func (b *backend) conditions() (out []control.Alarm) {
 	out = b.d.tracking.alarms(time.Now())
 	if b.d.cfg.Capture.Advert == "xdp" {
-		out = append(out, b.d.election.reception.lower(advertInterfaces(b.d.tracking.config()))...)
+		out = append(out, b.d.election.reception.lower(advertInterfaces(b.d.config()))...)
 	}
 	s := b.Sync()
 	if s == nil {

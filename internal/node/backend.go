@@ -177,7 +177,7 @@ func (b *backend) adverts() *control.AdvertHealth {
 	b.d.election.mu.Lock()
 	h.RealTime = b.d.election.health == ""
 	b.d.election.mu.Unlock()
-	h.Rung = b.d.election.reception.sum(advertInterfaces(b.d.tracking.config()))
+	h.Rung = b.d.election.reception.sum(advertInterfaces(b.d.config()))
 	return h
 }
 
