@@ -109,7 +109,7 @@ func (a *Adverts) openXDP() error {
 	if a.xdp, err = loadShared(spec, "tandem_adv_xdp", shared); err != nil {
 		return err
 	}
-	a.ladder.xdp = advertXDP(a.xdp.Programs["tandem_adv_xdp"], a.nl)
+	a.ladder.xdp = advertXDP(a.xdp.Programs["tandem_adv_xdp"])
 	return nil
 }
 

@@ -129,7 +129,7 @@ func (g *Gate) open(o GateOptions) (err error) {
 	for i := range g.windows.Len() {
 		g.free = append(g.free, uint32(i))
 	}
-	h := &hook{prog: g.coll.Programs["tandem_sync"], name: "tandem_sync", rung: rungXDP, nl: g.nl,
+	h := &hook{prog: g.coll.Programs["tandem_sync"], name: "tandem_sync", rung: rungXDP,
 		alone: []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"}}
 	g.ports = newPorts(g.ns, g.nl, h, selection{include: []string{o.Interface}, exact: true}, o.Log)
 	return nil

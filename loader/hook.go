@@ -82,12 +82,12 @@ func haveTCX() error {
 
 // attach puts the program before all others that are there: one of them may
 // end the chain with TC_ACT_OK. Ours always passes on to the next.
-func (h *hook) attach(l netlink.Link) (attachment, error) {
+func (h *hook) attach(l netlink.Link, all []netlink.Link) (attachment, error) {
 	switch h.rung {
 	case rungTCX:
 		return h.attachTCX(l.Attrs())
 	case rungXDP:
-		return h.attachXDP(l)
+		return h.attachXDP(l, all)
 	}
 	return h.attachFilter(l)
 }
@@ -110,7 +110,7 @@ func (tcxLink) String() string { return rungTCX }
 
 // lost: a link that was detached by force, or whose interface went, has no
 // interface.
-func (t tcxLink) lost() string {
+func (t tcxLink) lost([]netlink.Link) string {
 	if info, err := t.Info(); err != nil || info.TCX() == nil || info.TCX().Ifindex == 0 {
 		return removed
 	}
@@ -223,7 +223,7 @@ func (h *hook) filters(l netlink.Link) (ours []*netlink.BpfFilter) {
 
 func (f *filter) String() string { return rungClsact }
 
-func (f *filter) lost() string {
+func (f *filter) lost([]netlink.Link) string {
 	for _, o := range f.h.filters(f.link) {
 		if o.Handle == f.spec.Handle && o.Priority == f.spec.Priority {
 			return ""

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // errStarted: a driver that is given a program, or loses it, resets many cards,
@@ -38,19 +37,18 @@ type ladder struct {
 // a card that takes the tag off leaves no trace of it in the packet, and the
 // VLAN's adverts would be taken for the interface's. Members of a bond have
 // indices of their own.
-func advertXDP(prog *ebpf.Program, nl *netlink.Handle) *hook {
-	return &hook{prog: prog, name: "tandem_adv_xdp", rung: rungXDP, nl: nl,
-		alone: []string{"vlan"}, generic: []string{"bond"}}
+func advertXDP(prog *ebpf.Program) *hook {
+	return &hook{prog: prog, name: "tandem_adv_xdp", rung: rungXDP, alone: []string{"vlan"}, generic: []string{"bond"}}
 }
 
 func (d *ladder) String() string { return "adverts" }
 
-func (d *ladder) attach(l netlink.Link) (attachment, error) {
+func (d *ladder) attach(l netlink.Link, all []netlink.Link) (attachment, error) {
 	name := l.Attrs().Name
 	if d.xdp == nil && d.missing == nil {
-		return d.tc.attach(l)
+		return d.tc.attach(l, all)
 	}
-	at, err := d.attachXDP(l)
+	at, err := d.attachXDP(l, all)
 	if err == nil {
 		delete(d.why, name)
 		if x := at.(xdpLink); x.why != "" {
@@ -62,41 +60,36 @@ func (d *ladder) attach(l netlink.Link) (attachment, error) {
 		d.log.Warn("adverts are not taken by XDP", "interface", name, "reason", err)
 	}
 	d.why[name] = err.Error()
-	return d.tc.attach(l)
+	return d.tc.attach(l, all)
 }
 
-func (d *ladder) attachXDP(l netlink.Link) (attachment, error) {
+func (d *ladder) attachXDP(l netlink.Link, all []netlink.Link) (attachment, error) {
 	if d.missing != nil {
 		return nil, d.missing
 	}
 	if d.started {
-		if err := d.xdp.free(l.Attrs()); err != nil {
+		if err := d.xdp.free(l.Attrs(), all); err != nil {
 			return nil, err
 		}
 		return nil, errStarted
 	}
-	return d.xdp.attach(l)
+	return d.xdp.attach(l, all)
 }
 
 // driverless are types of links that groups are on and that have no driver's
 // XDP.
 var driverless = []string{"bridge", "ipvlan", "macvlan", "team", "vlan", "vxlan"}
 
-// ForetellXDP says what asking for XDP comes to on an interface of this network
-// namespace: none is why TC takes over, generic why it is not in the driver. A
-// driver that has no XDP shows when it is tried only. A program of a tandem
-// that runs is no obstacle.
-func ForetellXDP(l netlink.Link) (none, generic error) {
-	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err), nil
-	}
-	defer nl.Close()
-	h, on := advertXDP(nil, nl), *l.Attrs()
+// ForetellXDP says what asking for XDP comes to on an interface of all those
+// that there are: none is why TC takes over, generic why it is not in the
+// driver. A driver that has no XDP shows when it is tried only. A program of a
+// tandem that runs is no obstacle.
+func ForetellXDP(l netlink.Link, all []netlink.Link) (none, generic error) {
+	h, on := advertXDP(nil), *l.Attrs()
 	if on.Xdp != nil && strings.HasPrefix(programName(ebpf.ProgramID(on.Xdp.ProgId)), prefix) {
 		on.Xdp = nil
 	}
-	if none = h.free(&on); none != nil {
+	if none = h.free(&on, all); none != nil {
 		return none, nil
 	}
 	if slices.Contains(driverless, l.Type()) {

@@ -77,7 +77,7 @@ func (c *cable) undriven(a *Adverts) {
 		}
 		h := *a.ladder.xdp
 		h.generic = []string{"veth"}
-		at, err := h.attach(device(c.t, "sync0"))
+		at, err := h.attach(device(c.t, "sync0"), nil)
 		if err != nil {
 			c.t.Error(err)
 		}

@@ -72,17 +72,17 @@ func matches(patterns []string, name string) bool {
 	})
 }
 
-// attacher puts a program on an interface, in one of the ways that it may be
-// put there. Its name is the program's.
+// attacher puts a program on an interface of those that there are, in one of
+// the ways that it may be put there. Its name is the program's.
 type attacher interface {
 	fmt.Stringer
-	attach(netlink.Link) (attachment, error)
+	attach(l netlink.Link, all []netlink.Link) (attachment, error)
 }
 
 // attachment is a program on one interface. Its name is the rung that it is on.
 type attachment interface {
 	fmt.Stringer
-	lost() (why string) // "": it stands and may stay
+	lost(all []netlink.Link) (why string) // "": it stands and may stay
 	detach() error
 }
 
@@ -137,7 +137,7 @@ func (p *ports) sync() error {
 	p.drop(wanted)
 	var errs []error
 	for i, l := range wanted {
-		errs = append(errs, p.ensure(i, l))
+		errs = append(errs, p.ensure(i, l, links))
 	}
 	return errors.Join(errs...)
 }
@@ -164,10 +164,10 @@ func (p *ports) drop(wanted map[int]netlink.Link) {
 }
 
 // ensure attaches to one interface unless that stands.
-func (p *ports) ensure(i int, l netlink.Link) error {
+func (p *ports) ensure(i int, l netlink.Link, all []netlink.Link) error {
 	name := l.Attrs().Name
 	if old, had := p.byIndex[i]; had {
-		why := old.at.lost()
+		why := old.at.lost(all)
 		if why == "" {
 			return nil
 		}
@@ -175,7 +175,7 @@ func (p *ports) ensure(i int, l netlink.Link) error {
 		delete(p.byIndex, i)
 		p.lost[i] = why
 	}
-	at, err := p.hook.attach(l)
+	at, err := p.hook.attach(l, all)
 	if err != nil {
 		if p.failed[i].why != err.Error() {
 			p.log.Warn("cannot attach", "error", err)

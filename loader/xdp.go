@@ -31,9 +31,9 @@ type xdpLink struct {
 
 // attachXDP tries the driver, then the generic hook. An interface has room for
 // one program: a foreign one stays.
-func (h *hook) attachXDP(l netlink.Link) (attachment, error) {
+func (h *hook) attachXDP(l netlink.Link, all []netlink.Link) (attachment, error) {
 	on := l.Attrs()
-	if err := h.free(on); err != nil {
+	if err := h.free(on, all); err != nil {
 		return nil, fmt.Errorf("attach %s to %q: %w", h.name, on.Name, err)
 	}
 	native := h.driven(l)
@@ -67,14 +67,11 @@ func (h *hook) driven(l netlink.Link) error {
 }
 
 // free says why the interface is none for a program of ours.
-func (h *hook) free(l *netlink.LinkAttrs) error {
-	why, err := h.shared(l)
-	switch {
-	case err != nil:
-		return err
-	case why != "":
+func (h *hook) free(l *netlink.LinkAttrs, all []netlink.Link) error {
+	if why := h.shared(l, all); why != "" {
 		return errors.New(why)
-	case l.Xdp != nil && l.Xdp.Attached:
+	}
+	if l.Xdp != nil && l.Xdp.Attached {
 		name := programName(ebpf.ProgramID(l.Xdp.ProgId))
 		return fmt.Errorf("the XDP program %q (id %d) is there already and is left alone", name, l.Xdp.ProgId)
 	}
@@ -83,29 +80,24 @@ func (h *hook) free(l *netlink.LinkAttrs) error {
 
 // shared says what lies on the interface whose packets the program must not
 // see, "" for nothing.
-func (h *hook) shared(l *netlink.LinkAttrs) (why string, err error) {
-	all, err := h.nl.LinkList()
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		return "", fmt.Errorf("list interfaces: %w", err)
-	}
+func (h *hook) shared(l *netlink.LinkAttrs, all []netlink.Link) string {
 	for _, o := range all {
 		// The peer of a veth is named as its parent, too.
 		if a := o.Attrs(); slices.Contains(h.alone, o.Type()) && a.ParentIndex == l.Index && a.NetNsID < 0 {
-			return fmt.Sprintf("%s %q lies on it: the program would see its packets, too", o.Type(), a.Name), nil
+			return fmt.Sprintf("%s %q lies on it: the program would see its packets, too", o.Type(), a.Name)
 		}
 	}
-	return "", nil
+	return ""
 }
 
 func (x xdpLink) String() string { return fmt.Sprintf("xdp (%s)", x.mode) }
 
 // lost: removed as of tcxLink, or others came to lie on the interface.
-func (x xdpLink) lost() string {
+func (x xdpLink) lost(all []netlink.Link) string {
 	if info, err := x.Info(); err != nil || info.XDP() == nil || info.XDP().Ifindex == 0 {
 		return removed
 	}
-	why, _ := x.hook.shared(x.on) // unknown: it stays
-	return why
+	return x.hook.shared(x.on, all)
 }
 
 func (x xdpLink) detach() error { return x.Close() }

@@ -18,11 +18,11 @@ const (
 )
 
 // deafAfter is how many intervals of ours a ring may miss a group before an
-// advert from the raw socket counts: someone removed the TC program, or the
-// ring is full. Until then the socket's copy of each advert is ignored.
+// advert from the raw socket counts: someone removed the program, or the ring
+// is full. Until then the socket's copy of each advert is ignored.
 const deafAfter = 2
 
-// advertRing is the ring of the TC ingress program; maps.Ring.
+// advertRing is the ring of the programs at TC ingress and XDP; maps.Ring.
 type advertRing interface {
 	FD() int
 	Pending() bool

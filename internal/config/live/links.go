@@ -4,6 +4,7 @@ package live
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -97,9 +98,10 @@ func (a *asker) interfaces() string {
 		}
 	}
 	if a.cfg.Capture.Advert == "xdp" {
+		all := slices.Collect(maps.Values(m.links))
 		for _, name := range slices.Compact(slices.Sorted(slices.Values(used))) {
 			if l := m.links[name]; l != nil {
-				a.xdp(l)
+				a.xdp(l, all)
 			}
 		}
 	}

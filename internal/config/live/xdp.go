@@ -11,12 +11,12 @@ import (
 )
 
 // xdp says what advert = "xdp" comes to on a group's interface.
-func (a *asker) xdp(l netlink.Link) {
+func (a *asker) xdp(l netlink.Link, all []netlink.Link) {
 	name := l.Attrs().Name
 	about := func(format string, args ...any) {
 		a.warn(fmt.Sprintf("%s: xdp on %q: ", a.cfg.Where("capture", "advert"), name) + fmt.Sprintf(format, args...))
 	}
-	switch none, generic := loader.ForetellXDP(l); {
+	switch none, generic := loader.ForetellXDP(l, all); {
 	case none != nil:
 		about("%v: adverts are taken by TC there", none)
 	case generic != nil:

@@ -67,7 +67,7 @@ func TestXDP(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &asker{cfg: load(t, "[capture]\nadvert = \"xdp\"\n")}
-		a.xdp(l)
+		a.xdp(l, []netlink.Link{plain, taken, bridge, macvlan})
 		text := ""
 		for _, f := range a.found {
 			text += f.Text
