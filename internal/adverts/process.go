@@ -55,7 +55,7 @@ type Process struct {
 	sock   *os.File
 	shm    *shm
 	names  atomic.Pointer[names]
-	naming sync.Mutex // who gives it other names
+	naming sync.Mutex // of who gives it other names, and of who writes by them
 	events chan Event
 	done   chan struct{} // closed when the child was reaped and Exited delivered
 	log    *slog.Logger
@@ -74,7 +74,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if len(sets) == 0 {
 		return nil, errors.New("start adverts: no enabled group")
 	}
-	names := noNames(max(leastRoom, 2*len(cfg.Groups)))
+	names := noNames(min(max(leastRoom, 2*len(cfg.Groups)), mostRoom))
 	shared, err := createShm(names.room)
 	if err != nil {
 		return nil, fmt.Errorf("start adverts: %w", err)
@@ -130,8 +130,8 @@ func command(cfg Config, sock, shared *os.File) *exec.Cmd {
 	return cmd
 }
 
-// leastRoom is the least room for groups that are added while the child runs.
-const leastRoom = 1024
+// Room for groups that are added while the child runs; a slot is 16 bits.
+const leastRoom, mostRoom = 1024, 1<<16 - 1
 
 // socketBuffer holds what 255 groups have to say when all change at once, some
 // six messages each of 1 KiB as the kernel counts them: the child, which never
@@ -231,8 +231,10 @@ func (p *Process) Stop() {
 // PID is the child's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// answer is late where the set has ended.
+// answer is late where the set has ended. While it is sent the slot is that set's.
 func (p *Process) answer(t messageType, set string, term uint32) {
+	p.naming.Lock()
+	defer p.naming.Unlock()
 	if i, ok := p.names.Load().set(set); ok {
 		p.post(message{Type: t, Set: i, Term: term})
 	}

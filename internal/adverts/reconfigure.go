@@ -55,6 +55,8 @@ func (p *Process) begin(n *names, name string) error {
 // End ends a set in good order, as a stop does: priority 0, Demoting with cause
 // shutdown, addresses out. Ended follows; until then its name is taken.
 func (p *Process) End(set string) error {
+	p.naming.Lock()
+	defer p.naming.Unlock()
 	i, ok := p.names.Load().set(set)
 	if !ok {
 		return fmt.Errorf("end set %q: there is none", set)
