@@ -107,7 +107,10 @@ func TestVirtualMAC(t *testing.T) {
 	await[AddressesIn](a, "AddressesIn", nil)
 	b := l.start(2, Config{Groups: behindMAC(100, 50*ms)})
 	await(b, "Backup", func(e Changed) bool { return e.To == vrrp.Backup })
-	for _, addr := range []string{"10.1.0.100", "2001:db8::100"} { // the router's own link-local address is tentative at first
+	eventually(t, 5*time.Second, "link-local addresses to ask for neighbours from", func() bool {
+		return run(t, "ip", "-n", l.r[1], "-6", "addr", "show", "dev", "eth0", "tentative")+run(t, "ip", "-n", l.r[2], "-6", "addr", "show", "dev", "eth0", "tentative") == ""
+	})
+	for _, addr := range []string{"10.1.0.100", "2001:db8::100"} {
 		eventually(t, 5*time.Second, addr+" answers at the virtual MAC", func() bool {
 			ok, neigh := l.pings(host, addr)
 			return ok && strings.Contains(neigh, lanText)
