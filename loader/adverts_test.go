@@ -98,10 +98,10 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 		t.Errorf("stats: %+v", s)
 	}
 
-	// Others in place of it, and both.
-	for _, names := range [][]string{{"out"}, {}, {"in", "out"}, {"in"}} {
+	// Others in place of it, and both: lo is in every lab.
+	for _, names := range [][]string{{"lo"}, {}, {"in", "lo"}, {"in"}} {
 		a.Follow(names)
-		deadline := time.Now().Add(2 * time.Second)
+		deadline := time.Now().Add(5 * time.Second)
 		for !slices.Equal(a.ports.names(), names) && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}

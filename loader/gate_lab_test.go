@@ -182,20 +182,8 @@ func TestGateStays(t *testing.T) {
 	c.in(c.here, func() {
 		index := device(t, "sync0").Attrs().Index
 		g.ports.mu.Lock()
-		info, err := g.ports.byIndex[index].at.(xdpLink).Info()
-		g.ports.mu.Unlock()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		id, err := link.NewFromID(info.ID)
-		if err == nil {
-			err = id.Detach()
-			id.Close()
-		}
-		if err != nil {
-			t.Error(err)
-		}
+		defer g.ports.mu.Unlock()
+		forceOff(t, g.ports.byIndex[index].at.(xdpLink))
 	})
 	eventually(t, 3*portsLook, "attached again", func() bool {
 		g.ports.mu.Lock()

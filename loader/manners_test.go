@@ -208,28 +208,18 @@ func TestRemovedIsAttachedAgain(t *testing.T) {
 
 // removeOurs detaches the capture from both interfaces as an operator would.
 func removeOurs(t *testing.T, c *Capture, rung string) {
-	for _, name := range []string{"in", "out"} {
-		if rung == rungClsact {
+	if rung == rungClsact {
+		for _, name := range []string{"in", "out"} {
 			if err := netlink.QdiscDel(clsactOf(device(t, name))); err != nil {
 				t.Error(err)
 			}
-			continue
 		}
-		at := c.ports.byIndex[device(t, name).Attrs().Index].at.(tcxLink)
-		info, err := at.Info()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		other, err := link.NewFromID(info.ID)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if err := other.Detach(); err != nil {
-			t.Error(err)
-		}
-		other.Close()
+		return
+	}
+	c.ports.mu.Lock()
+	defer c.ports.mu.Unlock()
+	for _, p := range c.ports.byIndex {
+		forceOff(t, p.at.(tcxLink))
 	}
 }
 
