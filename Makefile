@@ -47,7 +47,7 @@ generate: need-go ## compile bpf/*.bpf.c again and write the Go that embeds it; 
 demo: need-root build ## two routers, live connections, one loses power: does any break? needs nothing but Go (root)
 	@bin/tandem-lab drill crash
 
-test: need-go need-root ## every test, on the real kernel and in a VM with Linux 6.1, within 15 minutes (root, after deps)
+test: need-go need-root ## every test, on the real kernel and in a VM with Linux 6.1, in some 20 minutes (root, after deps)
 	CGO_ENABLED=0 $(GO) build ./...
 	CGO_ENABLED=0 $(GO) test $(TESTFLAGS) ./...
 

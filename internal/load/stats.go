@@ -5,6 +5,7 @@ package load
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ func realOffset() int64 {
 // Gaps is the spread of one figure per flow.
 type Gaps struct {
 	N             int
+	Some          int // flows that have any
 	P50, P99, Max time.Duration
 }
 
@@ -48,7 +50,8 @@ func gapsOf(d []time.Duration) Gaps {
 	}
 	slices.Sort(d)
 	rank := func(p int) time.Duration { return d[max(0, (len(d)*p+99)/100-1)] }
-	return Gaps{N: len(d), P50: rank(50), P99: rank(99), Max: d[len(d)-1]}
+	none := sort.Search(len(d), func(i int) bool { return d[i] > 0 })
+	return Gaps{N: len(d), Some: len(d) - none, P50: rank(50), P99: rank(99), Max: d[len(d)-1]}
 }
 
 func (g Gaps) String() string {

@@ -13,10 +13,10 @@ func TestGaps(t *testing.T) {
 		t.Errorf("of nothing: %v", g)
 	}
 	var d []time.Duration
-	for i := 200; i >= 1; i-- {
+	for i := 199; i >= 0; i-- {
 		d = append(d, time.Duration(i))
 	}
-	if g := gapsOf(d); g != (Gaps{N: 200, P50: 100, P99: 198, Max: 200}) {
+	if g := gapsOf(d); g != (Gaps{N: 200, Some: 199, P50: 99, P99: 197, Max: 199}) {
 		t.Errorf("%+v", g)
 	}
 }
