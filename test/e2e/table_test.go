@@ -17,8 +17,9 @@ import (
 )
 
 // tooSmall is what status, events and check say of a kernel table into which
-// the copy does not fit.
-var tooSmall = regexp.MustCompile(`(?m)the kernel table is too small: \d+ entries and 3000 more in the copy of the peers' flows, ` +
+// the copy of 3,000 flows does not fit, but for some: in a full table the kernel
+// gives up entries without IPS_ASSURED for new ones (early_drop).
+var tooSmall = regexp.MustCompile(`(?m)the kernel table is too small: \d+ entries and (?:29\d\d|3000) more in the copy of the peers' flows, ` +
 	`nf_conntrack_max = 1500: raise it with sysctl -w net\.netfilter\.nf_conntrack_max=\d+$`)
 
 // A kernel table that is smaller than the view: said before a takeover needs
