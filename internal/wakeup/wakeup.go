@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,73 +28,96 @@ import (
 
 const (
 	// dense: what comes at most so long after what came before is waited for by
-	// blocking.
-	dense = 9 * time.Millisecond
-	// yieldEvery is how often a goroutine that blocks lets the scheduler see it:
-	// one that it does not see for 10 ms (forcePreemptNS of runtime/proc.go) is
-	// taken for stuck, and its processor given away.
-	yieldEvery = 6 * time.Millisecond
+	// blocking. Acknowledgements of a busy peer come each 16 ms.
+	dense = 20 * time.Millisecond
+	// longest a thread may block at a time: a goroutine that the scheduler does not
+	// see for 10 ms (forcePreemptNS of runtime/proc.go) is taken for stuck, and its
+	// processor given away.
+	longest = 9 * time.Millisecond
 )
+
+// yield lets the scheduler see the goroutine, and others of this processor run.
+// runtime.Gosched does so, too, but wakes a second thread to share in what there
+// is to do: mostly nothing, and that was a quarter of a busy daemon's switches.
+//
+//go:linkname yield runtime.goyield
+func yield()
 
 // Waiter waits for descriptors to be readable. One goroutine may Wait and
 // Pause; any may Ring.
 type Waiter struct {
 	fds   []unix.PollFd // those waited for, and then bell
-	file  *os.File      // epoll over them all, for Go's poller
+	all   int           // epoll over them
+	gate  int           // epoll over all: passes on what comes while armed
+	armed bool
+	file  *os.File // gate, for Go's poller
 	conn  syscall.RawConn
 	rung  atomic.Bool
 	mu    sync.Mutex // held while bell is written or closed
 	bell  int        // eventfd; -1 once closed
 	last  time.Time  // when something came
-	seen  time.Time  // by the scheduler
 	dense bool
 }
 
 // New makes a Waiter for descriptors, which stay the caller's and have to
 // outlive it.
 func New(fds ...int) (*Waiter, error) {
-	w := &Waiter{bell: -1}
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("wait for descriptors: %w", os.NewSyscallError("epoll_create1", err))
-	}
-	if err := w.open(epoll, fds); err != nil {
-		unix.Close(epoll)
-		if w.bell >= 0 {
-			unix.Close(w.bell)
-		}
+	w := &Waiter{all: -1, bell: -1}
+	if err := w.open(fds); err != nil {
+		_ = w.Close()
 		return nil, fmt.Errorf("wait for descriptors: %w", err)
 	}
 	return w, nil
 }
 
-func (w *Waiter) open(epoll int, fds []int) (err error) {
+func (w *Waiter) open(fds []int) (err error) {
 	if w.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
+	if w.all, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
 	for _, fd := range append(slices.Clone(fds), w.bell) {
 		w.fds = append(w.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-			return os.NewSyscallError("epoll_ctl", err)
+		if err := control(w.all, unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN); err != nil {
+			return err
 		}
 	}
+	if w.gate, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
 	// Without O_NONBLOCK os.NewFile would not give it to the poller.
-	if err := unix.SetNonblock(epoll, true); err != nil {
+	err = unix.SetNonblock(w.gate, true)
+	w.file = os.NewFile(uintptr(w.gate), "epoll")
+	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
-	w.file = os.NewFile(uintptr(epoll), "epoll")
+	if err := control(w.gate, unix.EPOLL_CTL_ADD, w.all, 0); err != nil {
+		return err
+	}
 	w.conn, err = w.file.SyscallConn()
 	return err
+}
+
+func control(epoll, op, fd int, events uint32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(epoll, op, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
 }
 
 // Close frees what New made. Wait has returned; Ring does nothing from now on.
 func (w *Waiter) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	err := errors.Join(w.file.Close(), unix.Close(w.bell))
-	w.bell = -1
-	return err
+	var errs []error
+	if w.file != nil {
+		errs = append(errs, w.file.Close())
+	}
+	for _, fd := range []*int{&w.all, &w.bell} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+		}
+		*fd = -1
+	}
+	return errors.Join(errs...)
 }
 
 // Ring ends the Wait or Pause under way, or the next one.
@@ -116,18 +138,20 @@ func (w *Waiter) Wait(d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
-	began := time.Now()
-	if w.dense {
-		came, err := w.block(w.fds, min(d, dense))
-		if came || err != nil || d <= dense {
+	until := time.Now().Add(d)
+	for left := min(d, dense); w.dense && left > 0; left -= longest {
+		if came, err := w.block(w.fds, min(left, longest)); came || err != nil {
 			return err
 		}
-		w.dense, d = false, d-dense
 	}
-	came, err := w.park(began.Add(d))
+	if w.dense && d <= dense {
+		return nil
+	}
+	w.dense = false
+	came, err := w.park(until)
 	if came {
 		now := time.Now()
-		w.dense, w.last, w.seen = now.Sub(w.last) <= dense, now, now
+		w.dense, w.last = now.Sub(w.last) <= dense, now
 	}
 	return err
 }
@@ -138,8 +162,26 @@ func (w *Waiter) Pause(d time.Duration) error {
 	return err
 }
 
+// arm lets Go's poller hear of what comes, once; or of nothing. While a thread
+// blocks by itself, or its goroutine works, each event would wake the poller's
+// thread for nothing: a Waiter that let it took most of a daemon's switches.
+func (w *Waiter) arm(on bool) error {
+	if w.armed == on {
+		return nil
+	}
+	w.armed = on
+	events := uint32(0)
+	if on {
+		events = unix.EPOLLIN | unix.EPOLLONESHOT
+	}
+	return control(w.gate, unix.EPOLL_CTL_MOD, w.all, events)
+}
+
 // block waits in a system call.
 func (w *Waiter) block(fds []unix.PollFd, d time.Duration) (came bool, err error) {
+	if err := w.arm(false); err != nil {
+		return false, fmt.Errorf("wait for descriptors: %w", err)
+	}
 	timeout := unix.NsecToTimespec(int64(d))
 	n, err := unix.Ppoll(fds, &timeout, nil)
 	if err != nil && err != unix.EINTR { // EINTR: Go interrupts threads to preempt them
@@ -148,20 +190,16 @@ func (w *Waiter) block(fds []unix.PollFd, d time.Duration) (came bool, err error
 	if n > 0 && fds[len(fds)-1].Revents != 0 {
 		w.heard()
 	}
-	now := time.Now()
 	if n > 0 {
-		w.last = now
+		w.last = time.Now()
 	}
-	if now.Sub(w.seen) >= yieldEvery {
-		w.seen = now
-		runtime.Gosched()
-	}
+	yield()
 	return n > 0 || err == unix.EINTR, nil
 }
 
 // park waits in Go's poller.
 func (w *Waiter) park(until time.Time) (came bool, err error) {
-	if err := w.file.SetReadDeadline(until); err != nil {
+	if err := errors.Join(w.arm(true), w.file.SetReadDeadline(until)); err != nil {
 		return false, fmt.Errorf("wait for descriptors: %w", err)
 	}
 	var events [1]unix.EpollEvent
@@ -179,6 +217,7 @@ func (w *Waiter) park(until time.Time) (came bool, err error) {
 	case errno != 0 && errno != unix.EINTR:
 		return false, fmt.Errorf("wait for descriptors: %w", os.NewSyscallError("epoll_pwait", errno))
 	}
+	w.armed = !came
 	w.heard()
 	return came, nil
 }
