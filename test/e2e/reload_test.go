@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/drill"
 	"github.com/tandem-ha/tandem/internal/load"
@@ -112,4 +114,22 @@ func TestReload(t *testing.T) {
 	s.edit(r1, `"MAIN"`, `"OTHER"`, "[vrrp.sync-group.MAIN]", "[vrrp.sync-group.OTHER]")
 	refused(t, s.Pair, r1, "[conntrack-sync] (the replication follows MAIN from its start to its end) changed", "reload")
 	ready()
+}
+
+// A reload that waits for an adverts process that hangs ends, says what did not
+// come to its end, and so does the next one.
+func TestReloadWhileTheElectionHangs(t *testing.T) {
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{})}
+	r2 := s.Lab.R2
+	const main = "[vrrp.sync-group.MAIN]"
+	guest := "[vrrp.group.GUEST]\ninterface = \"eth0\"\nvrid = 40\naddress = \"10.1.0.240/24\"\n\n"
+	s.reload(r2, "began: GUEST", main, guest+main)
+	pid := s.status(r2).Adverts.PID
+	freeze(t, pid)
+	s.edit(r2, guest, "")
+	refused(t, s.Pair, r2, "GUEST did not end within 5s: not all was taken over: restart tandem", "reload")
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, s.Pair, r2, "an earlier reload did not come to its end (GUEST did not end within 5s): restart tandem", "reload")
 }
