@@ -58,6 +58,7 @@ type crash struct {
 	wire    *netlab.Wire
 	load    *load.Load
 	crowd   *load.Crowd
+	pulse   *pulse
 	changes []change
 }
 
@@ -67,15 +68,16 @@ type crash struct {
 // flow stayed silent, or the gap was too long.
 func Crash(ctx context.Context, opts CrashOptions) (err error) {
 	opts.defaults()
-	c := &crash{opts: opts, progress: newProgress(opts.Out)}
+	c := &crash{opts: opts, progress: newProgress(opts.Out), pulse: newPulse()}
 	before, err := loaded()
 	if err != nil {
+		c.pulse.close()
 		return fmt.Errorf("list BPF objects: %w", err)
 	}
 	runErr := c.run(ctx)
 	c.say("taking the lab down")
 	closeErr := c.close()
-	left, leftErr := leftovers(before, 5*time.Second)
+	left, leftErr := leftovers(before, 20*time.Second)
 	for _, l := range left {
 		c.say("left behind: %s", l)
 	}
@@ -223,6 +225,7 @@ func (c *crash) observe(ctx context.Context, ch *change, at int64, winner *netla
 		c.load.Mark(at)
 	}
 	status, err := c.pair.AwaitRole(ctx, winner, control.RoleActive, 20*time.Second)
+	ch.late = c.pulse.worst()
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -251,6 +254,7 @@ func (c *crash) observe(ctx context.Context, ch *change, at int64, winner *netla
 
 // close undoes everything, whatever had been made.
 func (c *crash) close() (err error) {
+	c.pulse.close()
 	if c.load != nil {
 		err = errors.Join(err, c.load.Close())
 	}

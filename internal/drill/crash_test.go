@@ -21,7 +21,7 @@ func TestCrash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 90*time.Second {
+	if took := time.Since(began); took > 4*time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -43,7 +43,9 @@ func TestWithoutCopyConnectionsBreak(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	time.Sleep(500 * time.Millisecond)
+	if l.Mark(netlab.Now()); !l.AwaitHealthy(t.Context(), 10*time.Second) {
+		t.Fatalf("connections do not talk before anything has happened: %+v", l.Report())
+	}
 	at, err := p.Lab.R1.PowerOff()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +85,7 @@ func TestLeftovers(t *testing.T) {
 	if err := lab.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := leftovers(before, 5*time.Second); err != nil || len(left) != 0 {
+	if left, err := leftovers(before, 20*time.Second); err != nil || len(left) != 0 {
 		t.Errorf("left %q (%v) after the namespace ended", left, err)
 	}
 }
