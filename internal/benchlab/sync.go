@@ -110,9 +110,10 @@ func (s *stand) churnAndWatch(ctx context.Context, kind string, cfg load.ChurnCo
 	if err := r.Whole(&cfg); err != nil {
 		return u, fmt.Errorf("%s: %w", kind, err)
 	}
-	// Walks take time too: as many of them in every run.
-	for range 4 {
-		if err := sleep(ctx, time.Until(until)/4); err != nil {
+	// Walks take time too: as many of them in every run. The last comes after all
+	// have died, and leaves time for telling it.
+	for walk := range 4 {
+		if err := sleep(ctx, time.Until(until)/time.Duration(5-walk)); err != nil {
 			return u, err
 		}
 		if err := s.reap(); err != nil {
