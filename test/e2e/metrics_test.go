@@ -36,7 +36,7 @@ func TestMetricsTellTheWayOfFlows(t *testing.T) {
 	if res, err := crowd.Open(t.Context(), 10*time.Second); err != nil || res.Answered != n {
 		t.Fatalf("%v (%v)", res, err)
 	}
-	if err := p.AwaitCopied(t.Context(), r1, n, 5*time.Second); err != nil {
+	if err := p.AwaitCopied(t.Context(), r1, n, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Await(t.Context(), r2, 10*time.Second, "commit all", func(s *control.Status) bool { return s.Sync.Peers[0].Uncommitted == 0 }); err != nil {
@@ -80,23 +80,24 @@ func TestMetricsTellTheWayOfFlows(t *testing.T) {
 		`tandem_link_gate_dropped_packets_total{interface="eth2",reason="version"}`:   1,
 		`tandem_link_gate_dropped_packets_total{interface="eth2",reason="hop_limit"}`: 1})
 	adverts := func() float64 { return scrape(t, r1)[`tandem_adverts_sent_total{group="LAN"}`] }
-	before := adverts()
-	time.Sleep(time.Second)
-	if sent := adverts() - before; sent < 9 || sent > 12 {
-		t.Errorf("%v adverts sent in a second, want 10", sent)
-	}
+	eventually(t, 10*time.Second, "a second with 10 adverts", func() bool { // a machine that stands still sends fewer
+		before, began := adverts(), time.Now()
+		time.Sleep(time.Second)
+		rate := (adverts() - before) / time.Since(began).Seconds()
+		return rate > 8.5 && rate < 12
+	})
 	if s := scrape(t, r1); s[`tandem_advert_lateness_seconds_count`] == 0 {
 		t.Error("the lateness of adverts is not shown")
 	}
 }
 
-// awaitMetrics waits until a router's metrics have these values, for 2 s. On a
+// awaitMetrics waits until a router's metrics have these values, for 5 s. On a
 // machine that stood still a datagram may have been taken for lost and its
 // records sent again: then there may be more of those.
 func awaitMetrics(t *testing.T, p *drill.Pair, r *netlab.Router, want map[string]float64) (got map[string]float64) {
 	t.Helper()
 	var wrong []string
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		got, wrong = scrape(t, r), nil
 		for name, v := range want {
 			have, ok := got[name]
@@ -129,10 +130,10 @@ func resent(t *testing.T, p *drill.Pair) bool {
 // scrape reads a router's metrics inside of its namespace.
 func scrape(t *testing.T, r *netlab.Router) map[string]float64 {
 	t.Helper()
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (c net.Conn, err error) {
 			err = r.NS.Run(func() error {
-				c, err = net.DialTimeout("tcp", "127.0.0.1:9817", time.Second)
+				c, err = net.DialTimeout("tcp", "127.0.0.1:9817", 5*time.Second)
 				return err
 			})
 			return c, err

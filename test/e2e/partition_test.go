@@ -25,11 +25,7 @@ func TestPartition(t *testing.T) {
 	roomFor(t, flows+10_000)
 	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitSoon})}
 	r1, r2 := s.Lab.R1, s.Lab.R2
-	for _, r := range s.Lab.Routers() { // what is born first must not have died at the end
-		if err := r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_udp_timeout", "600"}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	keepUDP(t, s.Lab) // what is born first must not have died at the end
 	s.watch()
 	relay := s.relay()
 	older := mesh(t, s.Lab)
@@ -49,7 +45,7 @@ func TestPartition(t *testing.T) {
 	if st := s.status(r2); st.Sync.Peers[0].Heard || st.Sync.Peers[0].View != older {
 		t.Fatalf("the link was not parted: r2 has %+v", st.Sync.Peers[0])
 	}
-	_, err = s.Await(t.Context(), r1, 2*time.Second, "how far behind its peer is", func(st *control.Status) bool {
+	_, err = s.Await(t.Context(), r1, 5*time.Second, "how far behind its peer is", func(st *control.Status) bool {
 		p := st.Sync.Peers[0] // the last flows are told within milliseconds
 		return p.BacklogFlows >= flows && time.Duration(p.BacklogMS)*time.Millisecond >= *partition/2
 	})
@@ -64,4 +60,14 @@ func TestPartition(t *testing.T) {
 	t.Logf("caught up %v after it healed", time.Since(healed))
 	s.same(r1, flows, 20*time.Second)
 	s.takeover(flows)
+}
+
+// keepUDP has routers remember UDP flows for as long as any test may take.
+func keepUDP(t *testing.T, l *netlab.Lab) {
+	t.Helper()
+	for _, r := range l.Routers() {
+		if err := r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_udp_timeout", "600"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -87,13 +87,13 @@ func TestReload(t *testing.T) {
 		at := netlab.Now()
 		s.mark(at)
 		s.reload(r2, step.says, step.from, step.to)
-		s.become(r2, control.RoleBackup, 3*time.Second)
+		s.become(r2, control.RoleBackup, 5*time.Second)
 		s.reload(r1, step.says, step.from, step.to)
 		ready() // r2 took over, and r1 has preempted
 		if n := s.status(r2).Groups[0].Counters.BecomeActive; n != 1 {
 			t.Errorf("%s: r2 became Active %d times", step.what, n)
 		}
-		soleHolder(t, s.Lab, r1, 2*time.Second)
+		soleHolder(t, s.Lab, r1, 5*time.Second)
 		s.judge(step.what)
 		pr.none(t, step.what, at)
 	}

@@ -30,7 +30,7 @@ func TestSealedPair(t *testing.T) {
 	if out, err := r1.NS.Output(ctx, "bash", "-c", "for i in 1 2 3; do echo forged > /dev/udp/192.168.255.2/3781; done"); err != nil {
 		t.Fatalf("send forged datagrams: %v: %s", err, out)
 	}
-	for end := time.Now().Add(2 * time.Second); forged() != 3; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); forged() != 3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("3 forged datagrams: %d were counted", forged())
 		}
@@ -43,7 +43,7 @@ func TestSealedPair(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mark(at)
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	time.Sleep(2 * time.Second)
 	s.judge("power cut")
 }

@@ -31,9 +31,9 @@ func TestSecondPath(t *testing.T) {
 		atMost   time.Duration
 		doubtful bool
 	}{
-		{"off", down, down + interval/2, false},
-		{"alarm", down, down + interval/2, true},
-		{"hold", down + interval, down + interval + interval/2, true},
+		{"off", down, down + interval, false},
+		{"alarm", down, down + interval, true},
+		{"hold", down + interval, down + 2*interval, true},
 	} {
 		t.Run(tt.mode, func(t *testing.T) {
 			p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Interval: interval,
@@ -55,22 +55,23 @@ func TestSecondPath(t *testing.T) {
 				t.Errorf("r2 told of an Active that is heard over the sync link alone: %t", got)
 			}
 			for _, r := range p.Lab.Routers() {
-				eventually(t, 3*time.Second, "alarm of two Actives on "+r.Name, func() bool {
+				eventually(t, 10*time.Second, "alarm of two Actives on "+r.Name, func() bool {
 					s := ask(t, p, r)
 					return s.Sync.TwoActives == 1 && alarmed(&s, "two-actives")
 				})
 			}
-			if s := ask(t, p, r2); alarmed(&s, "second-path") != tt.doubtful {
-				t.Errorf("alarms of r2: %+v", s.Alarms)
-			}
+			eventually(t, 5*time.Second, fmt.Sprintf("an alarm second-path on r2: %t", tt.doubtful), func() bool {
+				s := ask(t, p, r2)
+				return alarmed(&s, "second-path") == tt.doubtful
+			})
 			unmute(t, r1, netlab.LAN, netlab.WAN)
 			for r, role := range map[*netlab.Router]string{r1: control.RoleActive, r2: control.RoleBackup} {
-				if _, err := p.AwaitRole(t.Context(), r, role, 3*time.Second); err != nil {
+				if _, err := p.AwaitRole(t.Context(), r, role, 10*time.Second); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for _, r := range p.Lab.Routers() {
-				eventually(t, 3*time.Second, "no alarm on "+r.Name, func() bool {
+				eventually(t, 10*time.Second, "no alarm on "+r.Name, func() bool {
 					s := ask(t, p, r)
 					return !alarmed(&s, "two-actives") && !alarmed(&s, "second-path")
 				})
@@ -98,7 +99,7 @@ func TestSecondPathBelievesNoDead(t *testing.T) {
 			p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: hold})
 			r2 := p.Lab.R2
 			kill(t, p)
-			st, err := p.AwaitRole(t.Context(), r2, control.RoleActive, 3*time.Second)
+			st, err := p.AwaitRole(t.Context(), r2, control.RoleActive, 5*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +155,7 @@ func freeze(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGCONT) })
-	eventually(t, time.Second, "the process stands still", func() bool {
+	eventually(t, 5*time.Second, "the process stands still", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		_, state, _ := strings.Cut(string(stat), ") ")
 		return err == nil && strings.HasPrefix(state, "T")

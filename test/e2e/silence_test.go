@@ -26,7 +26,7 @@ func TestRefusedPortIsExplained(t *testing.T) {
 	if err := r2.RefuseUDP(link.DefaultPort); err != nil {
 		t.Fatal(err)
 	}
-	took := eventually(t, 5*time.Second, "an alarm of r2", func() bool { return len(silent(t, p, r2)) == 1 })
+	took := eventually(t, 10*time.Second, "an alarm of r2", func() bool { return len(silent(t, p, r2)) == 1 })
 	eventually(t, 5*time.Second, "r2 missing its peer", func() bool { return !ask(t, p, r2).Sync.Peers[0].Heard })
 	text := run(t, r2, "status", "--socket", socket(p, r2))
 	t.Logf("said after %s:\n%s", took.Round(10*time.Millisecond), text)
@@ -46,7 +46,7 @@ func TestRefusedPortIsExplained(t *testing.T) {
 	path := drill.Paths(p.Lab)[0]
 	listen(t, path)
 	c := dial(t, path)
-	eventually(t, 2*time.Second, "r1 knowing that r2 lacks a flow", func() bool {
+	eventually(t, 10*time.Second, "r1 knowing that r2 lacks a flow", func() bool {
 		peer := ask(t, p, r1).Sync.Peers[0]
 		return peer.BacklogFlows == 1 && !peer.PeerComplete && peer.BacklogMS > 500
 	})
@@ -62,14 +62,14 @@ func TestRefusedPortIsExplained(t *testing.T) {
 	if _, err := r2.NS.Output(t.Context(), "nft", "delete", "chain", "ip", "lab", "input"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.AwaitReady(t.Context(), r1, 5*time.Second); err != nil {
+	if err := p.AwaitReady(t.Context(), r1, 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Second, "what was missed copied", func() bool {
+	eventually(t, 5*time.Second, "what was missed copied", func() bool {
 		return flows(t, p, r2, control.FlowQuery{Source: control.SourceView})[keyOf("tcp", c)] == 1
 	})
 	for _, r := range p.Lab.Routers() {
-		eventually(t, 2*time.Second, "no alarm of "+r.Name, func() bool { return len(silent(t, p, r)) == 0 })
+		eventually(t, 10*time.Second, "no alarm of "+r.Name, func() bool { return len(silent(t, p, r)) == 0 })
 	}
 }
 
@@ -80,7 +80,7 @@ func TestPulledCableIsExplained(t *testing.T) {
 	if _, err := r2.Unplug(netlab.Sync); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "an alarm of r2", func() bool { return len(silent(t, p, r2)) == 1 })
+	eventually(t, 10*time.Second, "an alarm of r2", func() bool { return len(silent(t, p, r2)) == 1 })
 	text := run(t, r2, "status", "--socket", socket(p, r2))
 	if !strings.Contains(text, "eth2 has no carrier") || strings.Contains(text, "firewall") {
 		t.Errorf("status says:\n%s", text)
@@ -88,7 +88,7 @@ func TestPulledCableIsExplained(t *testing.T) {
 	if err := r2.Plug(netlab.Sync); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.AwaitReady(t.Context(), p.Lab.R1, 5*time.Second); err != nil {
+	if err := p.AwaitReady(t.Context(), p.Lab.R1, 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }

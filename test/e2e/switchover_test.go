@@ -57,10 +57,10 @@ func switchThereAndBack(t *testing.T, edit func(string, string) string) {
 	if out := order(t, s.Pair, r1, "switchover"); out.Active != "r2" || out.Already || len(out.Steps) < 4 {
 		t.Errorf("the switchover says %+v", out)
 	}
-	s.become(r2, control.RoleActive, time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	time.Sleep(time.Second)
 	pr.none(t, "r1 gives", at)
-	soleHolder(t, s.Lab, r2, 2*time.Second)
+	soleHolder(t, s.Lab, r2, 5*time.Second)
 	s.judge("r1 gives")
 
 	// Many Active_Down_Intervals later the higher one still waits, and says why.
@@ -75,6 +75,9 @@ func switchThereAndBack(t *testing.T, edit func(string, string) string) {
 		t.Errorf("a switchover to the Active says %+v", out)
 	}
 
+	if err := s.AwaitReady(t.Context(), r2, 15*time.Second); err != nil {
+		t.Fatal(err)
+	}
 	at = netlab.Now()
 	s.mark(at)
 	if out := order(t, s.Pair, r1, "switchover", "--to", "r1"); out.Active != "r1" || out.Already {
@@ -82,7 +85,7 @@ func switchThereAndBack(t *testing.T, edit func(string, string) string) {
 	}
 	time.Sleep(time.Second)
 	pr.none(t, "r1 takes", at)
-	soleHolder(t, s.Lab, r1, 2*time.Second)
+	soleHolder(t, s.Lab, r1, 5*time.Second)
 	s.judge("r1 takes")
 }
 
@@ -93,7 +96,7 @@ func TestSwitchoverRefused(t *testing.T) {
 	is := func(what, role1, role2 string) {
 		t.Helper()
 		for r, role := range map[*netlab.Router]string{r1: role1, r2: role2} {
-			if _, err := p.AwaitRole(t.Context(), r, role, 3*time.Second); err != nil {
+			if _, err := p.AwaitRole(t.Context(), r, role, 10*time.Second); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
 		}
@@ -119,15 +122,15 @@ func TestSwitchoverRefused(t *testing.T) {
 	if err := r2.Mute(netlab.Sync); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 3*time.Second, "r1 missing its peer", func() bool { return !ask(t, p, r1).Sync.Peers[0].Heard })
+	eventually(t, 10*time.Second, "r1 missing its peer", func() bool { return !ask(t, p, r1).Sync.Peers[0].Heard })
 	refused(t, p, r1, "no peer is heard over the sync link", "switchover", "--force")
 	refused(t, p, r1, "r2 is not heard over the sync link", "switchover", "--to", "r2", "--force")
-	eventually(t, 3*time.Second, "r2 missing its peer", func() bool { return !ask(t, p, r2).Sync.Peers[0].Heard })
+	eventually(t, 10*time.Second, "r2 missing its peer", func() bool { return !ask(t, p, r2).Sync.Peers[0].Heard })
 	refused(t, p, r2, "no Active is heard over the sync link", "switchover", "--force")
 	if err := r2.Unmute(netlab.Sync); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.AwaitReady(t.Context(), r1, 5*time.Second); err != nil {
+	if err := p.AwaitReady(t.Context(), r1, 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	order(t, p, r2, "switchover", "--to", "r2")
@@ -147,7 +150,7 @@ func TestCleanStopLosesNothing(t *testing.T) {
 	if err := p.Stop(r1); err != nil {
 		t.Errorf("clean stop: %v", err)
 	}
-	if _, err := p.AwaitRole(t.Context(), r2, control.RoleActive, time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r2, control.RoleActive, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
@@ -165,26 +168,26 @@ func TestCleanStopLosesNothing(t *testing.T) {
 // router, and gets the role by --force: what was not copied is lost, the rest
 // goes on.
 func TestSwitchoverForced(t *testing.T) {
-	const flows = 20_000 // at 100 kB/s: five seconds
+	const flows = 50_000 // at 100 kB/s: more than ten seconds
 	p := drill.PrepareForTest(t, netlab.Options{}, drill.PairOptions{Edit: within("[conntrack-sync]", `rate = "100kB/s"`)})
 	r1, r2 := p.Lab.R1, p.Lab.R2
 	start(t, p, r1)
-	if _, err := p.AwaitRole(t.Context(), r1, control.RoleActive, 5*time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r1, control.RoleActive, 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	crowd := crowdOf(t, p.Lab, load.CrowdConfig{UDPSNAT: flows})
-	if res, err := crowd.Open(t.Context(), 10*time.Second); err != nil || res.Answered != flows {
+	crowd := crowdOf(t, p.Lab, load.CrowdConfig{UDPSNAT: flows, Rate: crowdRate})
+	if res, err := crowd.Open(t.Context(), 20*time.Second); err != nil || res.Answered != flows {
 		t.Fatalf("%v (%v): %v", res, err, res.Missing)
 	}
 	start(t, p, r2)
 	for _, r := range []*netlab.Router{r2, r1} {
-		if _, err := p.Await(t.Context(), r, 5*time.Second, "its peer", func(s *control.Status) bool {
+		if _, err := p.Await(t.Context(), r, 15*time.Second, "its peer", func(s *control.Status) bool {
 			return s.Sync != nil && len(s.Sync.Peers) == 1 && s.Sync.Peers[0].Heard && s.Sync.Peers[0].Role != ""
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := p.AwaitRole(t.Context(), r2, control.RoleBackup, 3*time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r2, control.RoleBackup, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, p, r1, "r2 does not say that its copy is complete: what is missing would be lost (--force goes ahead)", "switchover")
@@ -193,11 +196,11 @@ func TestSwitchoverForced(t *testing.T) {
 		t.Errorf("the switchover says %+v", out)
 	}
 	for r, role := range map[*netlab.Router]string{r1: control.RoleBackup, r2: control.RoleActive} {
-		if _, err := p.AwaitRole(t.Context(), r, role, 2*time.Second); err != nil {
+		if _, err := p.AwaitRole(t.Context(), r, role, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
-	soleHolder(t, p.Lab, r2, 2*time.Second)
+	soleHolder(t, p.Lab, r2, 5*time.Second)
 	res, err := crowd.Exchange(t.Context(), 3*time.Second)
 	t.Logf("afterwards %v", res)
 	if err != nil || res.Answered == 0 || res.Answered == flows {

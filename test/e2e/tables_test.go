@@ -43,7 +43,9 @@ func kernelEntries(t *testing.T, r *netlab.Router) flowTable {
 		if !kept {
 			continue
 		}
-		if old, twice := out[key]; twice {
+		// The kernel begins a bucket again when the entry that it was at is gone, and
+		// lists some of it twice.
+		if old, twice := out[key]; twice && old != value {
 			t.Errorf("%s has two entries of %s: %s and %s", r.Name, key, old, value)
 		}
 		out[key] = value

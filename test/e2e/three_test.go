@@ -53,7 +53,7 @@ func (s *scene) cut(r, taker *netlab.Router) {
 		s.t.Fatal(err)
 	}
 	s.mark(at)
-	st := s.become(taker, control.RoleActive, 3*time.Second)
+	st := s.become(taker, control.RoleActive, 5*time.Second)
 	s.t.Logf("%s is Active %v after %s lost power: %+v", taker.Name, netlab.Since(at), r.Name, st.Last)
 	s.judge(r.Name + " without power")
 }
@@ -100,20 +100,20 @@ func TestThreeNodes(t *testing.T) {
 		s.judge(r.Name + " returns")
 	}
 	s.copied(r1, all, 15*time.Second, r2, r3)
-	soleHolder(t, s.Lab, r1, 2*time.Second)
+	soleHolder(t, s.Lab, r1, 5*time.Second)
 
 	s.mark(netlab.Now())
 	if out := order(t, s.Pair, r1, "switchover", "--to", "r3"); out.Active != "r3" || out.Already {
 		t.Errorf("the switchover to the third says %+v", out)
 	}
-	s.become(r3, control.RoleActive, time.Second)
+	s.become(r3, control.RoleActive, 5*time.Second)
 	s.judge("switchover to r3")
 }
 
 // forgotten waits until a router has nothing left of the copy of a dead one.
 func (s *scene) forgotten(r, dead *netlab.Router) {
 	s.t.Helper()
-	_, err := s.Await(s.t.Context(), r, 5*time.Second, "no flows of "+dead.Name, func(st *control.Status) bool {
+	_, err := s.Await(s.t.Context(), r, 10*time.Second, "no flows of "+dead.Name, func(st *control.Status) bool {
 		p := peerOf(st, dead.Name)
 		return p != nil && !p.Heard && p.View == 0 && p.Uncommitted == 0
 	})

@@ -66,7 +66,7 @@ func well(t *testing.T, dir, router string, is bool) {
 // calls waits until a router's scripts have run n times, and says how.
 func calls(t *testing.T, dir, router string, n int) (lines []string) {
 	t.Helper()
-	eventually(t, 5*time.Second, fmt.Sprintf("%d scripts of %s", n, router), func() bool {
+	eventually(t, 10*time.Second, fmt.Sprintf("%d scripts of %s", n, router), func() bool {
 		b, _ := os.ReadFile(filepath.Join(dir, router+".log"))
 		lines = strings.Split(strings.TrimSpace(string(b)), "\n")
 		return len(lines) >= n
@@ -93,6 +93,17 @@ func (s *scene) children(r *netlab.Router, command string) (pids []int) {
 	return pids
 }
 
+// hooks is the process that runs a router's scripts; when it ended, the next one.
+func (s *scene) hooks(r *netlab.Router) int {
+	s.t.Helper()
+	var pids []int
+	eventually(s.t, 10*time.Second, "one hooks process on "+r.Name, func() bool {
+		pids = s.children(r, "hooks")
+		return len(pids) == 1
+	})
+	return pids[0]
+}
+
 // A health check fails: the role moves to the peer and comes back, no connection
 // breaks, and scripts run for it in order, with what docs/tracking.md says. The
 // process that runs them is killed in between, which moves nothing.
@@ -111,8 +122,8 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 
 	s.mark(netlab.Now())
 	well(t, dir, "r1", false)
-	s.become(r2, control.RoleActive, 2*time.Second)
-	st := s.become(r1, control.RoleInitialize, 2*time.Second)
+	s.become(r2, control.RoleActive, 10*time.Second)
+	st := s.become(r1, control.RoleInitialize, 10*time.Second)
 	if why := st.Sets[0].Reason; !strings.Contains(why, "health-check of MAIN: exit status 1 (2 times in a row)") {
 		t.Errorf("r1 says %q", why)
 	}
@@ -130,18 +141,12 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 	// Without the process that makes the checks all stays as it is. (A script
 	// that it is amid would run again.)
 	time.Sleep(500 * time.Millisecond)
-	children := s.children(r1, "hooks")
-	if len(children) != 1 {
-		t.Fatalf("r1 has hooks processes %v", children)
-	}
-	sigkill(t, children[0])
+	before := s.hooks(r1)
+	sigkill(t, before)
 	well(t, dir, "r1", true)
 	s.mark(netlab.Now())
-	eventually(t, 5*time.Second, "another hooks process", func() bool {
-		now := s.children(r1, "hooks")
-		return len(now) == 1 && now[0] != children[0]
-	})
-	s.become(r1, control.RoleActive, 5*time.Second)
+	eventually(t, 10*time.Second, "another hooks process", func() bool { return s.hooks(r1) != before })
+	s.become(r1, control.RoleActive, 10*time.Second)
 	s.judge("well again")
 	want = append(append(want, both("backup", "BACKUP", 200)...), both("active", "MASTER", 200)...)
 	if d := cmp.Diff(want, calls(t, dir, "r1", len(want))); d != "" {
@@ -152,7 +157,7 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 		t.Errorf("takeover show 3 says\n%s", history)
 	}
 
-	last := s.children(r1, "hooks")
+	last := s.hooks(r1)
 	if err := s.Stop(r1); err != nil {
 		t.Errorf("clean stop: %v", err)
 	}
@@ -160,9 +165,7 @@ func TestHealthCheckMovesTheRole(t *testing.T) {
 	if d := cmp.Diff(append(both("backup", "BACKUP", 200), both("stop", "STOP", 200)...), lines[len(want):]); d != "" {
 		t.Errorf("r1's scripts of the stop (-want +got):\n%s", d)
 	}
-	if err := unix.Kill(last[0], 0); err != unix.ESRCH {
-		t.Errorf("the hooks process is left: %v", err)
-	}
+	eventually(t, 5*time.Second, "the hooks process gone", func() bool { return unix.Kill(last, 0) == unix.ESRCH })
 }
 
 // Maintenance moves the role without loss of a probe of 10,000 packets per
@@ -178,7 +181,7 @@ func TestMaintenance(t *testing.T) {
 	if out := order(t, p, r1, "maintenance", "on"); out.Active != "r2" || len(out.Steps) == 0 {
 		t.Errorf("maintenance says %+v", out)
 	}
-	if _, err := p.AwaitRole(t.Context(), r2, control.RoleActive, time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r2, control.RoleActive, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
@@ -197,14 +200,14 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("r1 is %s in maintenance, after r2 died", st.Sets[0].Role)
 	}
 	order(t, p, r1, "maintenance", "off")
-	if _, err := p.AwaitRole(t.Context(), r1, control.RoleActive, 2*time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r1, control.RoleActive, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	// Alone it can only release.
 	if out := order(t, p, r1, "maintenance", "on"); !strings.Contains(out.Text, "the role is released with priority 0") {
 		t.Errorf("maintenance says %+v", out)
 	}
-	if _, err := p.AwaitRole(t.Context(), r1, control.RoleBackup, time.Second); err != nil {
+	if _, err := p.AwaitRole(t.Context(), r1, control.RoleBackup, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }

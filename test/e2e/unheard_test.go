@@ -36,7 +36,7 @@ func TestUnheardAcknowledgements(t *testing.T) {
 	}
 	s.mark(at)
 	nft("delete table ip unheard")
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	s.judge("power cut")
 	t.Logf("r2 dropped %d packets that fitted no entry of its", invalid(t, r2))
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,9 +29,9 @@ func TestVirtualMACs(t *testing.T) {
 	is := func(what string) {
 		t.Helper()
 		for sw, want := range map[string]string{netlab.LAN: "00:00:5e:00:01:0a", netlab.WAN: "00:00:5e:00:01:14"} {
-			if got := holders(t, s.Lab, sw); !slices.Equal(got, []string{want}) {
-				t.Errorf("%s: the virtual address on the %s is at %v, want %s alone", what, sw, got, want)
-			}
+			eventually(t, 5*time.Second, fmt.Sprintf("%s: the virtual address on the %s at %s alone", what, sw, want), func() bool {
+				return slices.Equal(holders(t, s.Lab, sw), []string{want})
+			})
 		}
 	}
 	is("r1 is Active")
@@ -47,12 +48,12 @@ func TestVirtualMACs(t *testing.T) {
 	if out := order(t, s.Pair, r1, "switchover"); out.Active != "r2" {
 		t.Errorf("the switchover says %+v", out)
 	}
-	s.become(r2, control.RoleActive, time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	time.Sleep(time.Second)
 	pr.none(t, "r1 gives", at)
 	is("r2 is Active")
 	s.judge("r1 gives")
-	if err := s.AwaitReady(t.Context(), r2, 5*time.Second); err != nil {
+	if err := s.AwaitReady(t.Context(), r2, 15*time.Second); err != nil {
 		t.Fatal(err)
 	}
 
@@ -61,7 +62,7 @@ func TestVirtualMACs(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mark(at)
-	s.become(r1, control.RoleActive, 2*time.Second)
+	s.become(r1, control.RoleActive, 5*time.Second)
 	is("r2 lost power")
 	s.judge("r2 lost power")
 }

@@ -45,7 +45,7 @@ func TestWeightHandsOver(t *testing.T) {
 	} {
 		at := netlab.Now()
 		link(r1, step.args...)
-		if err := p.AwaitReady(t.Context(), step.active, 5*time.Second); err != nil {
+		if err := p.AwaitReady(t.Context(), step.active, 15*time.Second); err != nil {
 			t.Fatalf("%s: %v", step.what, err)
 		}
 		time.Sleep(500 * time.Millisecond)

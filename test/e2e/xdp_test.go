@@ -38,7 +38,7 @@ func TestAdvertsByXDP(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.mark(at)
-			s.become(r2, control.RoleActive, 3*time.Second)
+			s.become(r2, control.RoleActive, 5*time.Second)
 			s.judge("power cut")
 			s.takenBy(r2, "xdp (native)", "")
 			if err := r1.PowerOn(); err != nil {
@@ -47,7 +47,7 @@ func TestAdvertsByXDP(t *testing.T) {
 			start(t, s.Pair, r1)
 			s.mark(netlab.Now())
 			s.become(r1, control.RoleActive, 10*time.Second)
-			s.become(r2, control.RoleBackup, 2*time.Second)
+			s.become(r2, control.RoleBackup, 5*time.Second)
 			s.judge("back again")
 			s.takenBy(r1, "xdp (native)", "")
 		})
@@ -76,7 +76,7 @@ func TestAdvertsByXDPRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mark(at)
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	s.judge("power cut")
 }
 
@@ -104,7 +104,7 @@ func (s *scene) takenBy(r *netlab.Router, way, why string) {
 // alarmed waits for n alarms of a kind.
 func (s *scene) alarmed(r *netlab.Router, kind string, n int) {
 	s.t.Helper()
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		found := 0
 		all := s.status(r).Alarms
 		for _, a := range all {
