@@ -96,7 +96,9 @@ func TestSecondPathBelievesNoDead(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: hold})
+			// An advert process is missed after two intervals and some heartbeats of 50 ms:
+			// of 100 ms, three and more would leave the machine no time to be late.
+			p := drill.ForTest(t, netlab.Options{}, drill.PairOptions{Interval: 300 * time.Millisecond, Edit: hold})
 			r2 := p.Lab.R2
 			kill(t, p)
 			st, err := p.AwaitRole(t.Context(), r2, control.RoleActive, 5*time.Second)
