@@ -74,7 +74,7 @@ func ForTest(t netlab.TB, lab netlab.Options, opts PairOptions) *Pair {
 			t.Fatalf("%v", err)
 		}
 	}
-	if err := p.AwaitReady(context.Background(), p.Lab.R1, 15*time.Second); err != nil {
+	if err := p.AwaitReady(context.Background(), p.Lab.R1, 30*time.Second); err != nil {
 		t.Fatalf("%v", err)
 	}
 	return p
