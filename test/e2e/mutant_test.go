@@ -123,7 +123,7 @@ func TestAgedEntriesComeBack(t *testing.T) {
 	created := s.status(p.Lab.R2).Sync.Commits.Created
 	t.Logf("the Backup had %d entries at the fewest, has %d, and created %d in all", fewest, back, created)
 	if created < 2*flows || back != flows {
-		t.Errorf("%d of %d entries are back", back, flows)
+		t.Fatalf("%d of %d entries are back", back, flows)
 	}
 	// As after a flush by an administrator.
 	if _, err := p.Lab.R2.NS.Output(t.Context(), "conntrack", "-F"); err != nil {
