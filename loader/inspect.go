@@ -158,7 +158,7 @@ func DumpMap(name string) ([]MapEntry, error) {
 			continue
 		}
 		found = true
-		if err := dumpOne(ebpf.MapID(one.ID), &out); err != nil {
+		if err := dumpOne(ebpf.MapID(one.ID), &out); err != nil && !errors.Is(err, os.ErrNotExist) { // gone meanwhile
 			return nil, fmt.Errorf("dump map %q: %w", name, err)
 		}
 	}
