@@ -127,10 +127,13 @@ func (r *router) pass(in, out int, packet []byte) *seen {
 	_, err := unix.Write(in, packet)
 	r.must("write packet", err)
 	buf := make([]byte, 2048)
-	deadline := time.Now().Add(500 * time.Millisecond)
-	for time.Now().Before(deadline) {
+	for deadline := time.Now().Add(500 * time.Millisecond); ; {
+		late := time.Now().After(deadline) // it is there once the write returned: a last look
 		fds := []unix.PollFd{{Fd: int32(out), Events: unix.POLLIN}}
 		if n, err := unix.Poll(fds, 20); n == 0 || err == unix.EINTR {
+			if late {
+				return nil
+			}
 			continue
 		}
 		n, err := unix.Read(out, buf)
@@ -139,7 +142,6 @@ func (r *router) pass(in, out int, packet []byte) *seen {
 			return parsePacket(buf[:n])
 		}
 	}
-	return nil
 }
 
 func (r *router) toServer(packet []byte) *seen { r.t.Helper(); return r.pass(r.lan, r.wan, packet) }
