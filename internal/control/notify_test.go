@@ -3,7 +3,9 @@
 package control
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,7 +16,7 @@ func TestNotify(t *testing.T) {
 	if err := Notify("READY=1"); err != nil {
 		t.Errorf("without a manager: %v", err)
 	}
-	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), "@tandem-test-" + t.Name()} {
+	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), fmt.Sprint("@tandem-test-", os.Getpid())} {
 		l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 		if err != nil {
 			t.Fatal(err)

@@ -281,7 +281,7 @@ func TestCommitModes(t *testing.T) {
 	check("paused", 1)
 	c.Pause(0)
 	check("continuous", 2)
-	if ttl := timeoutOf(t, k); ttl < timeoutFloor-1 {
+	if ttl := timeoutOf(t, k); ttl < timeoutFloor-20 { // a machine may stand still meanwhile
 		t.Errorf("committed with a timeout of %d s, want at least %d", ttl, timeoutFloor)
 	}
 }
