@@ -160,7 +160,7 @@ func (s *side) startLinks(links ...Config) {
 		case <-l.Ready():
 		case err := <-ended:
 			s.t.Fatalf("Run: %v", err)
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			s.t.Fatal("the link is not ready")
 		}
 	}
@@ -228,6 +228,9 @@ func (s *side) view() (n int, complete bool) {
 	defer s.node.Unlock()
 	return p.View().Len(), p.View().Complete()
 }
+
+// patience is for what should come, and at once: a busy machine takes longer.
+const patience = 20 * time.Second
 
 // wait polls until ok says true.
 func wait(t testing.TB, limit time.Duration, what string, ok func() bool) time.Duration {

@@ -19,7 +19,7 @@ func joined(t testing.TB, a, b *side) {
 	t.Helper()
 	a.start(b.addr)
 	b.start(a.addr)
-	wait(t, 5*time.Second, "joined", func() bool {
+	wait(t, patience, "joined", func() bool {
 		_, ca := a.view()
 		_, cb := b.view()
 		return ca && cb
@@ -44,12 +44,15 @@ func TestFlowArrivesWithinMilliseconds(t *testing.T) {
 	for i := range 20 {
 		time.Sleep(7 * time.Millisecond)
 		a.tell(i, 1)
-		took = append(took, wait(t, time.Second, "there", func() bool { n, _ := b.view(); return n == i+1 }))
+		took = append(took, wait(t, patience, "there", func() bool { n, _ := b.view(); return n == i+1 }))
 	}
 	within100(t, took)
-	wait(t, 2*time.Second, "carrier", func() bool { return a.link.Stats().Carrier })
+	wait(t, patience, "carrier, and heard lately", func() bool {
+		s := a.link.Stats()
+		return s.Carrier && time.Since(s.LastHeard) < time.Second
+	})
 	s := a.link.Stats()
-	if !s.Carrier || s.MTU != 1500 || s.Local != a.addr || time.Since(s.LastHeard) > time.Second || len(s.Peers) != 1 || !s.Peers[0].Up {
+	if !s.Carrier || s.MTU != 1500 || s.Local != a.addr || len(s.Peers) != 1 || !s.Peers[0].Up {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -59,7 +62,7 @@ func TestFoundWithoutConfiguration(t *testing.T) {
 	a.start()
 	b.start()
 	a.tell(0, 10)
-	wait(t, 10*time.Second, "found", func() bool { n, c := b.view(); return n == 10 && c })
+	wait(t, patience, "found", func() bool { n, c := b.view(); return n == 10 && c })
 	if s := a.link.Stats(); len(s.Peers) != 1 || s.Peers[0].Address != b.addr || s.Peers[0].Name != b.addr.String() {
 		t.Errorf("peers %+v", s.Peers)
 	}
@@ -75,7 +78,7 @@ func TestLossAndRestart(t *testing.T) {
 		a.tell(i, 100)
 		time.Sleep(time.Millisecond)
 	}
-	took := wait(t, 10*time.Second, "all there", func() bool { n, _ := b.view(); return n == flows })
+	took := wait(t, patience, "all there", func() bool { n, _ := b.view(); return n == flows })
 	a.node.Lock()
 	s := a.node.Peers()[0].Stats()
 	a.node.Unlock()
@@ -87,13 +90,13 @@ func TestLossAndRestart(t *testing.T) {
 
 	b.stop()
 	b.start(a.addr)
-	took = wait(t, 10*time.Second, "all there again", func() bool { n, c := b.view(); return n == flows && c })
+	took = wait(t, patience, "all there again", func() bool { n, c := b.view(); return n == flows && c })
 	t.Logf("the receiver restarted: whole view after %v", took)
 
 	a.stop()
 	a.start(b.addr)
 	a.tell(0, flows/2)
-	took = wait(t, 10*time.Second, "swept", func() bool { n, c := b.view(); return n == flows/2 && c })
+	took = wait(t, patience, "swept", func() bool { n, c := b.view(); return n == flows/2 && c })
 	t.Logf("the sender restarted with half of its flows: swept after %v", took)
 }
 
@@ -110,7 +113,7 @@ func TestMTU(t *testing.T) {
 	}
 	joined(t, a, b)
 	a.tell(0, 20000)
-	wait(t, 5*time.Second, "all there", func() bool { n, _ := b.view(); return n == 20000 })
+	wait(t, patience, "all there", func() bool { n, _ := b.view(); return n == 20000 })
 	if s := b.link.Stats(); s.ReceivedBytes/s.ReceivedDatagrams < 500 || s.MTU != 9000 {
 		t.Errorf("jumbo frames are not used: %+v", s)
 	}
@@ -124,9 +127,9 @@ func TestMTU(t *testing.T) {
 			return netlink.LinkSetMTU(dev, 1280)
 		})
 	}
-	wait(t, 5*time.Second, "noticed", func() bool { return a.link.Stats().MTU == 1280 })
+	wait(t, patience, "noticed", func() bool { return a.link.Stats().MTU == 1280 })
 	a.tell(20000, 20000)
-	wait(t, 5*time.Second, "all there", func() bool { n, _ := b.view(); return n == 40000 })
+	wait(t, patience, "all there", func() bool { n, _ := b.view(); return n == 40000 })
 	if small := b.link.Stats().ReceivedDatagrams - jumbo; small < 150 {
 		t.Errorf("%d datagrams for 20,000 flows: they were fragmented", small)
 	}
@@ -136,7 +139,7 @@ func TestRefuses(t *testing.T) {
 	a, b := newSides(t)
 	joined(t, a, b)
 	b.stop() // its port is free for forgeries
-	time.Sleep(400 * time.Millisecond)
+	a.quiet()
 	before := a.link.Stats()
 	peer := a.thePeer()
 	a.node.Lock()
@@ -156,10 +159,23 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// quiet waits until nothing of the peer that stopped is on its way, and gives how
+// many datagrams came.
+func (s *side) quiet() uint64 {
+	for last := s.link.Stats().ReceivedDatagrams; ; {
+		time.Sleep(400 * time.Millisecond)
+		n := s.link.Stats().ReceivedDatagrams
+		if n == last {
+			return n
+		}
+		last = n
+	}
+}
+
 func (s *side) mustCount(t testing.TB, do func(), moved func(Stats) bool) {
 	t.Helper()
 	do()
-	wait(t, time.Second, "counted", func() bool { return moved(s.link.Stats()) })
+	wait(t, patience, "counted", func() bool { return moved(s.link.Stats()) })
 }
 
 func TestOtherInterface(t *testing.T) {
@@ -182,8 +198,7 @@ func TestOtherInterface(t *testing.T) {
 	}
 	joined(t, a, b)
 	b.stop()
-	time.Sleep(50 * time.Millisecond)
-	before := a.link.Stats().ReceivedDatagrams
+	before := a.quiet()
 	b.must(func() error { // to the sync address by way of the other cable
 		dev, err := netlink.LinkByName("lan0")
 		if err != nil {
@@ -204,6 +219,7 @@ func TestNothingHeardThoughCarrier(t *testing.T) {
 	a.drop("filter", nftables.ChainHookInput, udpPort(DefaultPort)...)
 	a.start(b.addr)
 	b.start(a.addr)
+	wait(t, patience, "heard by the other side", func() bool { return a.link.Stats().Carrier && !b.link.Stats().LastHeard.IsZero() })
 	time.Sleep(300 * time.Millisecond)
 	if s := a.link.Stats(); !s.LastHeard.IsZero() || !s.Carrier || s.Peers[0].Up || s.SentDatagrams == 0 {
 		t.Errorf("behind a filter: %+v", s)
@@ -212,7 +228,7 @@ func TestNothingHeardThoughCarrier(t *testing.T) {
 		t.Errorf("the other side: %+v", s)
 	}
 	a.undrop("filter")
-	wait(t, 2*time.Second, "up", func() bool { return a.link.Stats().Peers[0].Up && b.link.Stats().Peers[0].Up })
+	wait(t, patience, "up", func() bool { return a.link.Stats().Peers[0].Up && b.link.Stats().Peers[0].Up })
 }
 
 func TestInterfaceComesAndGoes(t *testing.T) {
@@ -225,23 +241,23 @@ func TestInterfaceComesAndGoes(t *testing.T) {
 		}
 		return netlink.LinkDel(dev)
 	})
-	wait(t, 2*time.Second, "noticed", func() bool { return !a.link.Stats().Carrier })
+	wait(t, patience, "noticed", func() bool { return !a.link.Stats().Carrier })
 	a.must(func() error {
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sync0"}, PeerName: "sync0", PeerNamespace: netlink.NsFd(b.ns)})
 	})
 	a.up()
 	b.up()
 	up := func(s Stats) bool { return s.Carrier && s.Peers[0].Up } // Up alone is that of before for a while
-	wait(t, 10*time.Second, "up again", func() bool { return up(a.link.Stats()) && up(b.link.Stats()) })
+	wait(t, patience, "up again", func() bool { return up(a.link.Stats()) && up(b.link.Stats()) })
 	a.tell(0, 5)
-	wait(t, time.Second, "there", func() bool { n, _ := b.view(); return n == 5 })
+	wait(t, patience, "there", func() bool { n, _ := b.view(); return n == 5 })
 }
 
 func TestRunRefuses(t *testing.T) {
 	a, b := newSides(t)
 	run := func(c Config) error {
 		c.Peers = append(c.Peers, b.addr)
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		return in(a.ns, func() error { return New(c, newNode()).Run(ctx) })
 	}

@@ -95,7 +95,7 @@ func TestFailover(t *testing.T) {
 	a.startLinks(twoLinks("192.168.255.2", "192.168.254.2")...)
 	b.startLinks(twoLinks("192.168.255.1", "192.168.254.1")...)
 	a.tell(0, 5000)
-	wait(t, 5*time.Second, "joined", func() bool { n, c := b.view(); return n == 5000 && c && bothWays(2, a, b) })
+	wait(t, patience, "joined", func() bool { n, c := b.view(); return n == 5000 && c && bothWays(2, a, b) })
 	a.node.Lock()
 	a.node.Events()
 	a.node.Unlock()
@@ -122,7 +122,7 @@ func TestFailover(t *testing.T) {
 				time.Sleep(500 * time.Millisecond)
 				gaps = append(gaps, c.reset())
 				tt.mend(iface)
-				wait(t, 5*time.Second, "mended", func() bool { return bothWays(2, a, b) })
+				wait(t, patience, "mended", func() bool { return bothWays(2, a, b) })
 			}
 			slices.Sort(gaps)
 			t.Logf("nothing arrived for %v", gaps)
@@ -132,7 +132,7 @@ func TestFailover(t *testing.T) {
 		})
 	}
 	told := c.stop()
-	wait(t, time.Second, "all there", func() bool { return b.marks(told) })
+	wait(t, patience, "all there", func() bool { return b.marks(told) })
 	for _, s := range []*side{a, b} {
 		s.node.Lock()
 		for _, ev := range s.node.Events() {
@@ -185,10 +185,10 @@ func TestLinkLocal(t *testing.T) {
 	a.startLinks(links(one, two)...)
 	b.startLinks(links(two, one)...)
 	a.tell(0, 1000)
-	wait(t, 5*time.Second, "joined", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
+	wait(t, patience, "joined", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
 	b.setUp("sync0", false)
 	a.tell(1000, 1000)
-	took := wait(t, time.Second, "there by the other link", func() bool { n, _ := b.view(); return n == 2000 })
+	took := wait(t, 3*time.Second, "there by the other link", func() bool { n, _ := b.view(); return n == 2000 })
 	t.Logf("there after %v", took)
 	if s := a.more[1].Stats(); s.Local != one || s.Peers[0].Address != two || !s.Peers[0].InUse || !s.Peers[0].Up {
 		t.Errorf("the second link: %+v", s)
@@ -208,7 +208,7 @@ func TestFoundOnTwoLinks(t *testing.T) {
 	a.startLinks(links...)
 	b.startLinks(links...)
 	a.tell(0, 1000)
-	took := wait(t, 5*time.Second, "one peer by two paths", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
+	took := wait(t, patience, "one peer by two paths", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
 	t.Logf("found after %v", took)
 	for _, p := range a.paths() {
 		if p.Name != "r2" {
@@ -217,7 +217,7 @@ func TestFoundOnTwoLinks(t *testing.T) {
 	}
 	b.stop()
 	b.startLinks(links...) // it has forgotten, and a calls seldom
-	took = wait(t, 5*time.Second, "found again", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
+	took = wait(t, patience, "found again", func() bool { n, c := b.view(); return n == 1000 && c && bothWays(2, a, b) })
 	t.Logf("found again after %v", took) // 0.1 s as a rule; a's next call by itself may be a second away
 }
 
@@ -228,11 +228,11 @@ func TestStartsWithoutOneLink(t *testing.T) {
 	links := twoLinks("192.168.255.2", "192.168.254.2")
 	a.startLinks(links...)
 	b.startLinks(Config{Interface: "sync0", Peers: []netip.Addr{a.addr}}, Config{Interface: "sync1", Listen: netip.MustParseAddr("192.168.254.2")})
-	wait(t, 5*time.Second, "joined by the first", func() bool { return bothWays(1, a, b) })
+	wait(t, patience, "joined by the first", func() bool { return bothWays(1, a, b) })
 	cable(a, b, "sync1")
 	a.address("sync1", "192.168.254.1/24")
 	b.address("sync1", "192.168.254.2/24")
-	wait(t, 10*time.Second, "joined by the second", func() bool { return bothWays(2, a, b) })
+	wait(t, patience, "joined by the second", func() bool { return bothWays(2, a, b) })
 }
 
 // TestLinksToDifferentPeers: each of a's links leads to another node; what a
@@ -254,19 +254,19 @@ func TestLinksToDifferentPeers(t *testing.T) {
 			return nb == n && nc == n && cb && cc
 		}
 	}
-	wait(t, 5*time.Second, "at both", have(1000))
+	wait(t, patience, "at both", have(1000))
 	var took []time.Duration
 	for i := range 20 {
 		time.Sleep(7 * time.Millisecond)
 		a.tell(1000+i, 1)
-		took = append(took, wait(t, time.Second, "at both", have(1001+i)))
+		took = append(took, wait(t, patience, "at both", have(1001+i)))
 	}
 	within100(t, took)
 	b.setUp("sync0", false)
 	a.tell(1020, 5000)
-	wait(t, time.Second, "at the one that is left", func() bool { n, _ := c.view(); return n == 6020 })
+	wait(t, 3*time.Second, "at the one that is left", func() bool { n, _ := c.view(); return n == 6020 })
 	b.setUp("sync0", true)
-	wait(t, 2*time.Second, "at both again", have(6020))
+	wait(t, patience, "at both again", have(6020))
 }
 
 // TestNamesake: a node of the same name is not listened to, counted and shown.
@@ -275,7 +275,7 @@ func TestNamesake(t *testing.T) {
 	a.name, b.name = "r1", "r1"
 	a.start()
 	b.start(a.addr)
-	wait(t, 5*time.Second, "counted", func() bool { return a.link.Stats().DroppedNamesake > 2 && b.link.Stats().DroppedNamesake > 2 })
+	wait(t, patience, "counted", func() bool { return a.link.Stats().DroppedNamesake > 2 && b.link.Stats().DroppedNamesake > 2 })
 	if s := a.link.Stats(); s.Namesake != b.addr || s.NamesakeHeard.IsZero() || a.thePeer() != nil {
 		t.Errorf("stats %+v", s)
 	}
@@ -293,14 +293,14 @@ func TestCallsBeginNothing(t *testing.T) {
 		b.address("sync0", src+"/24")
 		b.sendAs(netip.MustParseAddr(src), a.addr, call)
 	}
-	wait(t, time.Second, "heard", func() bool { return len(a.link.Stats().Peers) == maxFound })
+	wait(t, patience, "heard", func() bool { return len(a.link.Stats().Peers) == maxFound })
 	time.Sleep(300 * time.Millisecond)
 	s := a.link.Stats()
 	if p := a.thePeer(); p.Name() != "ghost" || p.Up() || p.Stats().Sessions != 0 || len(s.Peers) != maxFound {
 		t.Errorf("%d stations, peer %+v", len(s.Peers), p.Stats())
 	}
 	b.start()
-	wait(t, 5*time.Second, "found", func() bool {
+	wait(t, patience, "found", func() bool {
 		a.node.Lock()
 		defer a.node.Unlock()
 		p := a.node.Named(b.addr.String())

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func secret(n byte) (s Secret) {
@@ -222,11 +221,11 @@ func TestSealedLink(t *testing.T) {
 	b.start(a.addr) // no key
 	a.start(b.addr)
 	a.tell(0, 100)
-	wait(t, 3*time.Second, "unsealed datagrams counted", func() bool { return a.link.Stats().DroppedUnsealed > 3 })
+	wait(t, patience, "unsealed datagrams counted", func() bool { return a.link.Stats().DroppedUnsealed > 3 })
 	b.stop()
 	write(b, key(2))
 	b.start(a.addr)
-	wait(t, 3*time.Second, "foreign key counted", func() bool { return a.link.Stats().DroppedUnknownKey > 3 })
+	wait(t, patience, "foreign key counted", func() bool { return a.link.Stats().DroppedUnknownKey > 3 })
 	if n, _ := b.view(); n != 0 || a.thePeer() != nil {
 		t.Fatalf("%d flows came without the key", n)
 	}
@@ -234,17 +233,22 @@ func TestSealedLink(t *testing.T) {
 	all := func(n int) func() bool {
 		return func() bool { got, complete := b.view(); return got == n && complete }
 	}
-	wait(t, 3*time.Second, "all there with the key", all(100))
+	wait(t, patience, "all there with the key", all(100))
 
+	flows := 100
 	for i, step := range []struct {
 		side *side
 		keys []string
 	}{{a, []string{key(1), key(3)}}, {b, []string{key(1), key(3)}}, {a, []string{key(3), key(1)}},
 		{b, []string{key(3), key(1)}}, {a, []string{key(3)}}, {b, []string{key(3)}}} {
+		before := step.side.link.secrets.Load()
 		write(step.side, step.keys...)
-		a.tell(100*(i+1), 100)
-		wait(t, 3*time.Second, fmt.Sprintf("all there after step %d", i), all(100*(i+2)))
-		time.Sleep(2 * watchEvery)
+		for range 2 { // while the keys change, and with them in force
+			a.tell(flows, 100)
+			flows += 100
+			wait(t, patience, fmt.Sprintf("all there after step %d", i), all(flows))
+			wait(t, patience, "keys in force", func() bool { return step.side.link.secrets.Load() != before })
+		}
 	}
 	if _, s := a.peerNow(); s.Sessions != 1 {
 		t.Errorf("%d sessions, want 1: the rotation interrupted", s.Sessions)
