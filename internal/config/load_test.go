@@ -431,6 +431,9 @@ func FuzzConfig(f *testing.F) {
 	}
 	f.Add(string(text))
 	f.Add("[vrrp.group.LAN]\naddress = [{ address = \"10.0.0.1/24\" }]\n[[vrrp.group.X]]\n")
+	f.Add(alone)
+	f.Add(strings.Replace(good, "vrid = 10\n", "vrid = 10\nversion = 2\nadvertise-interval = \"200s\"\n", 1))
+	f.Add(good + "[conntrack-sync.interface.eth3]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parse("f", text)
 		if err != nil {
@@ -439,17 +442,22 @@ func FuzzConfig(f *testing.F) {
 			}
 			return
 		}
-		if len(c.VRRP.Groups) == 0 {
-			t.Error("accepted without a group")
+		external := c.Sync != nil && c.Sync.External
+		if (len(c.VRRP.Groups) == 0) != external {
+			t.Errorf("accepted with %d groups, external %t", len(c.VRRP.Groups), external)
 		}
 		for _, g := range c.VRRP.Groups {
+			least, most, step := minAdvert, maxAdvert, advertStep
+			if g.Version == 2 {
+				least, most, step = time.Second, maxAdvert2, time.Second
+			}
 			if g.VRID == 0 || g.Priority == 0 || g.Interface == "" || len(g.Addresses) == 0 ||
-				g.AdvertInterval < minAdvert || g.AdvertInterval > maxAdvert || g.AdvertInterval%advertStep != 0 || g.Version != 3 {
+				g.AdvertInterval < least || g.AdvertInterval > most || g.AdvertInterval%step != 0 || g.Version != 2 && g.Version != 3 {
 				t.Errorf("accepted %+v", g)
 			}
 		}
-		if c.Sync != nil && (len(c.Sync.Links) != 1 || (c.Sync.SyncGroup == "") == (c.Sync.Group == "")) {
-			t.Errorf("accepted %+v", c.Sync)
+		if s := c.Sync; s != nil && (len(s.Links) == 0 || s.External != (s.SyncGroup+s.Group == "") || s.SyncGroup != "" && s.Group != "") {
+			t.Errorf("accepted %+v", s)
 		}
 	})
 }
