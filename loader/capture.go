@@ -172,9 +172,10 @@ func (c *Capture) Exclude(interfaces []string) { c.exclude(interfaces) }
 // Run reads until ctx ends or a source fails. Once only.
 func (c *Capture) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	attached := c.ports.attachments() // before the first audit, and before watch adds some
 	g.Go(func() error { return c.ports.watch(ctx) })
 	g.Go(func() error { return c.read(ctx) })
-	g.Go(func() error { return c.watchLoss(ctx) })
+	g.Go(func() error { return c.watchLoss(ctx, attached) })
 	g.Go(func() error { return c.audit.run(ctx, func() { close(c.ready) }) })
 	defer context.AfterFunc(ctx, c.waiter.Ring)()
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -248,10 +249,10 @@ func (c *Capture) readWindow() (n int, err error) {
 // watchLoss hastens the audit when packets may have told something in vain: the
 // ring was full, a record was not understood, or packets passed an interface
 // before the program was attached to it, the first time or again.
-func (c *Capture) watchLoss(ctx context.Context) error {
+func (c *Capture) watchLoss(ctx context.Context, seen uint64) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for seen := c.ports.attachments(); ; { // those at start come before the first audit
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
