@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"testing"
-	"time"
 )
 
 // An address that accepts nothing: no ping, no connection to the router itself;
@@ -26,14 +25,10 @@ func TestAccept(t *testing.T) {
 	if a == nil {
 		t.FailNow()
 	}
-	ping := func(args ...string) (ok bool) {
-		l.in(l.client, func() { ok = exec.Command("ping", append([]string{"-c1", "-W1"}, args...)...).Run() == nil })
-		return ok
-	}
-	if ping("10.1.0.1") || ping("-6", "fd01::1") || ping("-6", "-t", "255", "fd01::1") {
+	if !l.silent("10.1.0.1") || !l.silent("-6", "fd01::1") || !l.silent("-6", "-t", "255", "fd01::1") {
 		t.Error("a ping was answered")
 	}
-	if !ping("10.2.0.1") || !ping("-6", "fd02::1") {
+	if !l.answers("10.2.0.1") || !l.answers("-6", "fd02::1") {
 		t.Error("an address that accepts does not answer")
 	}
 	// DNAT from 10.1.0.1, SNAT to 10.2.0.100: neither packet is for the router.
@@ -48,16 +43,15 @@ func TestAccept(t *testing.T) {
 	if n := a.Dropped(ip("10.2.0.1")); n != 0 {
 		t.Errorf("dropped %d packets to an address that accepts", n)
 	}
-	begin := time.Now()
 	l.in(l.router, func() { // what the machine sends to itself
-		if exec.Command("ping", "-c1", "-W1", "10.1.0.1").Run() != nil {
-			t.Errorf("the router does not reach its own address (%v)", time.Since(begin))
+		if exec.Command("ping", "-c1", "-W10", "10.1.0.1").Run() != nil {
+			t.Error("the router does not reach its own address")
 		}
 	})
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	if !ping("10.1.0.1") || !ping("-6", "fd01::1") {
+	if !l.answers("10.1.0.1") || !l.answers("-6", "fd01::1") {
 		t.Error("closed, and the address still accepts nothing")
 	}
 }

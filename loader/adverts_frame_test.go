@@ -189,7 +189,7 @@ func testAdvertFrames(t *testing.T, name, way, tc string) {
 func passed(t *testing.T, fd int, what string) {
 	t.Helper()
 	buf := make([]byte, 10000)
-	for end := time.Now().Add(time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		unix.Poll(fds, 100)
 		_, from, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)

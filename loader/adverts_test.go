@@ -101,7 +101,7 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 	// Others in place of it, and both: lo is in every lab.
 	for _, names := range [][]string{{"lo"}, {}, {"in", "lo"}, {"in"}} {
 		a.Follow(names)
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(patience)
 		for !slices.Equal(a.ports.names(), names) && time.Now().Before(deadline) {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -116,7 +116,7 @@ func testAdverts(t *testing.T, l *lab, rung string) {
 // readAdverts waits for n adverts as the adverts process does.
 func readAdverts(t testing.TB, ring *maps.Ring, n int) (got []maps.Advert) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Second); len(got) < n; {
+	for deadline := time.Now().Add(patience); len(got) < n; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d adverts, want %d", len(got), n)
 		}

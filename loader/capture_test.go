@@ -12,6 +12,10 @@ import (
 	"github.com/tandem-ha/tandem/conntrack"
 )
 
+// auditsOwnPace is longer than any test: what audits find sooner they were
+// hastened to.
+const auditsOwnPace = 5 * time.Minute
+
 // capture runs a Capture in the lab's router until the test ends.
 func (l *lab) capture(o Options) (*Capture, *memory) {
 	l.t.Helper()
@@ -20,7 +24,7 @@ func (l *lab) capture(o Options) (*Capture, *memory) {
 		sink = newMemory()
 		o.Sink = sink
 	}
-	o.Log = logger(l.t)
+	o.Log, o.AuditSoon = logger(l.t), or(o.AuditSoon, auditsOwnPace)
 	var c *Capture
 	l.in(l.router, func() {
 		var err error
@@ -42,8 +46,8 @@ func (l *lab) capture(o Options) (*Capture, *memory) {
 	})
 	select {
 	case <-c.Ready():
-	case <-time.After(5 * time.Second):
-		l.t.Fatal("capture is not ready after 5 s")
+	case <-time.After(patience):
+		l.t.Fatalf("capture is not ready after %v", patience)
 	}
 	return c, sink
 }
@@ -86,21 +90,31 @@ func TestCaptureTellsConnection(t *testing.T) {
 	}
 }
 
+// exchanges makes n over UDP and gives how often a flow of that may be told: once,
+// and as ASSURED if it took the two seconds (a busy machine) that make it so.
+func (l *lab) exchanges(n int, to string) (most uint64) {
+	conn, begin := l.dial("udp", to), time.Now()
+	for range n {
+		exchange(l.t, conn)
+	}
+	if time.Since(begin) > 1900*time.Millisecond {
+		return 2
+	}
+	return 1
+}
+
 func TestCaptureTellsExchangeOnceAndDeath(t *testing.T) {
 	l := newLab(t)
 	l.serve(80)
 	c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy()})
-	conn := l.dial("udp", "10.1.0.1:80")
-	for range 10 {
-		exchange(t, conn)
-	}
+	most := l.exchanges(10, "10.1.0.1:80")
 	e := sink.find(t, "UDP told", func(e *entry) bool { return e.told > 0 })
-	if e.flow.Proto != unix.IPPROTO_UDP || e.told != 1 {
+	if e.flow.Proto != unix.IPPROTO_UDP || uint64(e.told) > most {
 		t.Errorf("told %d times: %+v", e.told, e.flow)
 	}
 	l.in(l.router, func() { run(t, "conntrack", "-D", "-p", "udp") })
 	sink.find(t, "death", func(e *entry) bool { return e.died == 1 })
-	if s := c.Stats(); s.Packets.Told != 1 || s.Packets.Full != 0 || s.Deaths == 0 {
+	if s := c.Stats(); s.Packets.Told > most || s.Packets.Full != 0 || s.Deaths == 0 {
 		t.Errorf("stats: %+v", s)
 	}
 }

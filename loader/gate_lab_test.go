@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,9 @@ func (c *cable) connect(mtu int) {
 				c.t.Errorf("add %s: %v", addrs[1], err)
 			}
 		})
+	}
+	for _, ns := range []netns.NsHandle{c.here, c.there} {
+		c.in(ns, func() { awaitUp(c.t, "sync0") })
 	}
 }
 
@@ -105,15 +109,20 @@ func (c *cable) socket(ns netns.NsHandle, a netip.Addr) (conn *net.UDPConn) {
 	return conn
 }
 
-// passes sends a datagram and says whether it arrived.
-func (c *cable) passes(from, to *net.UDPConn, payload []byte) bool {
+// passes sends a datagram and says whether it arrived, as wanted: what should
+// not is not waited for as long.
+func (c *cable) passes(from, to *net.UDPConn, payload []byte, want bool) bool {
 	c.t.Helper()
+	limit := patience
+	if !want {
+		limit = 150 * time.Millisecond
+	}
 	at := *to.LocalAddr().(*net.UDPAddr)
 	if _, err := from.WriteToUDP(payload, &at); err != nil {
 		c.t.Fatal(err)
 	}
 	buf := make([]byte, 1<<16)
-	to.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+	to.SetReadDeadline(time.Now().Add(limit))
 	n, err := to.Read(buf)
 	return err == nil && n == len(payload)
 }
@@ -161,7 +170,7 @@ func testGateTraffic(t *testing.T, c *cable, mtu int, mode string) {
 			{"another session", dgram{kind: 2, sequence: 6000, sender: other, receiver: mine}, false},
 			{"the largest of another session", edited(dgram{kind: 2, sequence: 6000, sender: other, receiver: mine}, large), false},
 		} {
-			if got := c.passes(from, to, tc.d.bytes()); got != tc.want {
+			if got := c.passes(from, to, tc.d.bytes(), tc.want); got != tc.want {
 				t.Errorf("%s by %s arrived: %v, want %v", tc.name, name, got, tc.want)
 			}
 		}
@@ -185,7 +194,7 @@ func TestGateStays(t *testing.T) {
 		defer g.ports.mu.Unlock()
 		forceOff(t, g.ports.byIndex[index].at.(xdpLink))
 	})
-	eventually(t, 3*portsLook, "attached again", func() bool {
+	eventually(t, "attached again", func() bool {
 		g.ports.mu.Lock()
 		defer g.ports.mu.Unlock()
 		return g.ports.restored == 1
@@ -195,9 +204,9 @@ func TestGateStays(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	awaitMode(t, g, time.Second, "gone", func(mode, why string) bool { return mode == "" && strings.Contains(why, "is not there") })
+	awaitMode(t, g, patience, "gone", func(mode, why string) bool { return mode == "" && strings.Contains(why, "is not there") })
 	c.connect(1500)
-	awaitMode(t, g, time.Second, "attached to the new one", is)
+	awaitMode(t, g, patience, "attached to the new one", is)
 	c.in(c.here, func() {
 		if x := device(t, "sync0").Attrs().Xdp; x == nil || !x.Attached {
 			t.Errorf("the new interface has no program: %+v", x)
@@ -205,11 +214,11 @@ func TestGateStays(t *testing.T) {
 	})
 }
 
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", limit, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -234,14 +243,14 @@ func TestForeignXDP(t *testing.T) {
 			})
 			to, from := c.socket(c.here, own4), c.socket(c.there, peer4)
 			before := runs()
-			if !c.passes(from, to, data(1).bytes()) || runs() == before {
+			if !c.passes(from, to, data(1).bytes(), true) || runs() == before {
 				t.Error("a datagram does not pass the foreign program alone")
 			}
 			if err := lk.Close(); err != nil {
 				t.Error(err)
 			}
-			awaitMode(t, g, 2*portsLook, "attached when it had gone", func(mode, _ string) bool { return mode == xdpNative })
-			if c.passes(from, to, data(1).bytes()) {
+			awaitMode(t, g, patience, "attached when it had gone", func(mode, _ string) bool { return mode == xdpNative })
+			if c.passes(from, to, data(1).bytes(), false) {
 				t.Error("a datagram of no session passes our program")
 			}
 		})
@@ -278,7 +287,7 @@ func TestGateIsListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, _ := info.ID()
-	find := func() (found bool) {
+	find := func() (found *Program) {
 		c.in(c.here, func() {
 			programs, err := Programs()
 			if err != nil {
@@ -286,23 +295,20 @@ func TestGateIsListed(t *testing.T) {
 			}
 			for _, p := range programs {
 				if p.ID == uint32(id) {
-					found = true
-					if p.Hook != "xdp (native)" || len(p.Interface) != 1 || p.Interface[0] != "sync0" {
-						t.Errorf("program: %+v", p)
-					}
+					found = &p
 				}
 			}
 		})
 		return found
 	}
-	if !find() {
-		t.Error("the program is not listed")
+	if p := find(); p == nil || p.Hook != "xdp (native)" || !slices.Equal(p.Interface, []string{"sync0"}) {
+		t.Errorf("program: %+v", p)
 	}
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
 	// The kernel frees a program a moment after its last user.
-	eventually(t, 2*time.Second, "the program is gone", func() bool { return !find() })
+	eventually(t, "the program is gone", func() bool { return find() == nil })
 	c.in(c.here, func() {
 		if x := device(t, "sync0").Attrs().Xdp; x != nil && x.Attached {
 			t.Errorf("left on the interface: %+v", x)

@@ -56,7 +56,7 @@ table ip6 lab {
 
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	l := &lab{t: t, client: newNS(t), router: newNS(t), server: newNS(t)}
+	l := &lab{t: t, client: newNS61(t), router: newNS61(t), server: newNS61(t)}
 	l.wire(l.client, "eth0", "in")
 	l.wire(l.server, "eth0", "out")
 	l.in(l.router, func() {
@@ -75,26 +75,10 @@ func newLab(t testing.TB) *lab {
 		run(t, "ip", "route", "add", "default", "via", "10.2.0.1")
 		run(t, "ip", "-6", "route", "add", "default", "via", "fd02::1")
 	})
+	l.in(l.client, func() { awaitUp(t, "eth0") })
+	l.in(l.router, func() { awaitUp(t, "in", "out") })
+	l.in(l.server, func() { awaitUp(t, "eth0") })
 	return l
-}
-
-// newNS makes a network namespace with lo up.
-func newNS(t testing.TB) netns.NsHandle {
-	t.Helper()
-	var ns netns.NsHandle
-	onThread(t, func() {
-		var err error
-		if ns, err = netns.New(); err != nil {
-			t.Errorf("new namespace: %v", err)
-			return
-		}
-		run(t, "ip", "link", "set", "lo", "up")
-	})
-	if t.Failed() {
-		t.FailNow()
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
 }
 
 // onThread runs fn on a thread that ends with it.
@@ -163,6 +147,17 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
+// answers pings from the client.
+func (l *lab) answers(to ...string) bool { return l.ping("-W10", to) }
+
+// silent is what does not answer within a second.
+func (l *lab) silent(to ...string) bool { return !l.ping("-W1", to) }
+
+func (l *lab) ping(limit string, to []string) (ok bool) {
+	l.in(l.client, func() { ok = exec.Command("ping", append([]string{"-c1", limit}, to...)...).Run() == nil })
+	return ok
+}
+
 // serve answers every TCP connection and every datagram to port with what it
 // received, until the test ends.
 func (l *lab) serve(port int) {
@@ -207,7 +202,7 @@ func (l *lab) dial(network, to string) net.Conn {
 	var c net.Conn
 	l.in(l.client, func() {
 		var err error
-		d := net.Dialer{Timeout: 3 * time.Second}
+		d := net.Dialer{Timeout: patience}
 		if c, err = d.Dial(network, to); err != nil {
 			l.t.Errorf("dial %s: %v", to, err)
 		}
@@ -216,10 +211,13 @@ func (l *lab) dial(network, to string) net.Conn {
 	return c
 }
 
+// patience is for what should come, and at once: a busy machine takes longer.
+const patience = 10 * time.Second
+
 // exchange sends a payload and waits for its echo.
 func exchange(t testing.TB, c net.Conn) {
 	t.Helper()
-	if err := tryExchange(c, 3*time.Second); err != nil {
+	if err := tryExchange(c, patience); err != nil {
 		t.Fatalf("exchange with %s: %v", c.RemoteAddr(), err)
 	}
 }
@@ -296,7 +294,7 @@ func (m *memory) OwnKeys(from uint32, max int, fn func(k *conntrack.Key)) uint32
 // find waits until a flow satisfies want, and gives it.
 func (m *memory) find(t testing.TB, what string, want func(e *entry) bool) entry {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(2 * patience)
 	for {
 		m.mu.Lock()
 		for _, e := range m.flows {
@@ -315,7 +313,7 @@ func (m *memory) find(t testing.TB, what string, want func(e *entry) bool) entry
 			for k, e := range m.flows {
 				t.Logf("%v: %+v", k, *e)
 			}
-			t.Fatalf("waited 5 s for: %s", what)
+			t.Fatalf("waited %v for: %s", 2*patience, what)
 		}
 	}
 }

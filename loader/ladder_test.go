@@ -89,7 +89,7 @@ func (c *cable) undriven(a *Adverts) {
 // awaitWay waits for the rung of an interface.
 func awaitWay(t *testing.T, a *Adverts, iface, want, why string) {
 	t.Helper()
-	for end := time.Now().Add(3 * portsLook); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		way, said := a.Way(iface)
 		if way == want && strings.Contains(said, why) && (said == "") == (why == "") {
 			return

@@ -192,7 +192,7 @@ func TestRemovedIsAttachedAgain(t *testing.T) {
 			l.serve(80)
 			c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy(), Mode: rung})
 			l.in(l.router, func() { removeOurs(t, c, rung) })
-			deadline := time.Now().Add(3 * portsLook)
+			deadline := time.Now().Add(patience)
 			for c.Stats().Restored < 2 {
 				if time.Now().After(deadline) {
 					t.Fatalf("not attached again: %+v", c.Stats())
@@ -228,14 +228,16 @@ func TestLateInterface(t *testing.T) {
 	l := newLab(t)
 	l.serve(80)
 	c, sink := l.capture(Options{Policy: conntrack.DefaultPolicy()})
-	other := newNS(t)
+	other := newNS61(t)
 	l.wire(other, "eth0", "late")
 	l.in(l.router, func() { addr(t, "late", "10.3.0.1/24") })
 	l.in(other, func() {
 		addr(t, "eth0", "10.3.0.2/24")
 		run(t, "ip", "route", "add", "default", "via", "10.3.0.1")
+		awaitUp(t, "eth0")
 	})
-	deadline := time.Now().Add(5 * time.Second)
+	l.in(l.router, func() { awaitUp(t, "late") })
+	deadline := time.Now().Add(patience)
 	for len(c.Stats().Interfaces) < 3 {
 		if time.Now().After(deadline) {
 			t.Fatalf("not attached: %v", c.Stats().Interfaces)
@@ -243,11 +245,11 @@ func TestLateInterface(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	audits := c.Stats().Audits
-	l.in(other, func() { run(t, "ping", "-c1", "-W2", "10.2.0.2") })
+	l.in(other, func() { run(t, "ping", "-c1", "-W10", "10.2.0.2") })
 	sink.find(t, "ping told", func(e *entry) bool { return e.told > 0 && e.flow.Orig.Src == ip("10.3.0.2") })
 	awaitAudit(t, c, max(1, audits-1)) // what passed before it was attached was not seen
 	l.in(l.router, func() { run(t, "ip", "link", "del", "late") })
-	deadline = time.Now().Add(5 * time.Second)
+	deadline = time.Now().Add(patience)
 	for len(c.Stats().Interfaces) > 2 {
 		if time.Now().After(deadline) {
 			t.Fatalf("not left: %v", c.Stats().Interfaces)
