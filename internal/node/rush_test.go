@@ -80,12 +80,9 @@ func startRush(b *testing.B, p *pair, table *conntrack.Table) (rush func()) {
 		}
 	})
 	return func() {
-		select {
-		case <-committed: // said once more, of the rush before
-		default:
-		}
 		c.Rush(true)
-		<-committed
+		for <-committed; r.Uncommitted() > 0; <-committed { // said once more, of the rush before
+		}
 		c.Rush(false)
 	}
 }
