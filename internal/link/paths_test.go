@@ -296,8 +296,8 @@ func TestCallsBeginNothing(t *testing.T) {
 	wait(t, patience, "heard", func() bool { return len(a.link.Stats().Peers) == maxFound })
 	time.Sleep(300 * time.Millisecond)
 	s := a.link.Stats()
-	if p := a.thePeer(); p.Name() != "ghost" || p.Up() || p.Stats().Sessions != 0 || len(s.Peers) != maxFound {
-		t.Errorf("%d stations, peer %+v", len(s.Peers), p.Stats())
+	if up, stats := a.peerNow(); a.thePeer().Name() != "ghost" || up || stats.Sessions != 0 || len(s.Peers) != maxFound {
+		t.Errorf("%d stations, peer %+v", len(s.Peers), stats)
 	}
 	b.start()
 	wait(t, patience, "found", func() bool {
