@@ -27,7 +27,7 @@ func TestLinux61(t *testing.T) {
 		t.Run(room, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "binary")
 			compile(t, "go", "test", "-c", "-tags", "vm", "-o", binary, "github.com/tandem-ha/tandem/"+room)
-			out, code := Run(t, binary, []string{"-test.v", "-test.run=^TestVM", "-test.timeout=3m"}, forRouters)
+			out, code := Run(t, binary, []string{"-test.v", "-test.run=^TestVM", "-test.timeout=7m"}, forRouters)
 			if code != 0 {
 				t.Errorf("exit code %d", code)
 			}
