@@ -52,7 +52,7 @@ func play(t *testing.T, lab netlab.Options, opts drill.PairOptions, mix load.Mix
 		s.gather(crowd)
 	}
 	own := mix.Steady + mix.Idle + mix.Bulk + mix.UDP + mix.Ping
-	if err := s.AwaitCopied(t.Context(), s.Lab.R1, own+crowd, 10*time.Second); err != nil {
+	if err := s.AwaitCopied(t.Context(), s.Lab.R1, own+crowd, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -75,7 +75,7 @@ func (s *scene) connect(mix load.Mix) {
 	}
 	s.t.Cleanup(func() { _ = s.load.Close() })
 	s.load.Mark(netlab.Now())
-	if !s.load.AwaitHealthy(s.t.Context(), 10*time.Second) {
+	if !s.load.AwaitHealthy(s.t.Context(), 20*time.Second) {
 		s.t.Fatalf("connections do not talk before anything has happened: %+v", s.load.Report())
 	}
 }
@@ -101,12 +101,24 @@ func (s *scene) gatherOf(cfg load.CrowdConfig) {
 
 func (s *scene) open(c *load.Crowd) {
 	s.t.Helper()
+	patient(s.t, s.Lab)
 	s.crowd = c
 	s.t.Cleanup(func() { _ = s.crowd.Close() })
 	made, err := s.crowd.Open(s.t.Context(), 20*time.Second+*partition*5/4)
 	s.size = made.Of
 	if err != nil || made.Answered != made.Of {
 		s.t.Fatalf("make further flows: %v (%v): %v", made, err, made.Missing)
+	}
+}
+
+// patient keeps routers' kernels from ending UDP flows of one exchange after
+// 30 s, which a slow machine may need from one of them to the next.
+func patient(t *testing.T, l *netlab.Lab) {
+	t.Helper()
+	for _, r := range l.Routers() {
+		if err := r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_udp_timeout", "600"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -177,7 +189,7 @@ func (s *scene) speak(what string) {
 // status of a router's daemon, which must answer.
 func (s *scene) status(r *netlab.Router) control.Status {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), answerLimit)
 	defer cancel()
 	st, err := s.Client(r).Status(ctx)
 	if err != nil {
@@ -231,11 +243,12 @@ func holders(t *testing.T, l *netlab.Lab, sw string) (names []string) {
 func soleHolder(t *testing.T, l *netlab.Lab, r *netlab.Router, limit time.Duration) {
 	t.Helper()
 	for end := time.Now().Add(limit); ; {
+		over := time.Now().After(end)
 		lan, wan := holders(t, l, netlab.LAN), holders(t, l, netlab.WAN)
 		if len(lan) == 1 && len(wan) == 1 && lan[0] == r.Name && wan[0] == r.Name {
 			return
 		}
-		if time.Now().After(end) {
+		if over {
 			t.Errorf("the virtual addresses are answered for by %v on the LAN, %v on the WAN, want %s alone", lan, wan, r.Name)
 			return
 		}
