@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,9 +40,9 @@ func TestCommitBehindTheFence(t *testing.T) {
 	}
 	s.mark(at)
 	s.speak("power cut") // all of them speak while the commit runs
-	st := s.become(s.Lab.R2, control.RoleActive, 5*time.Second)
+	s.become(s.Lab.R2, control.RoleActive, 5*time.Second)
 	s.judge("after the power cut")
-	st = s.status(s.Lab.R2)
+	st := s.status(s.Lab.R2)
 	if st.Last == nil || st.Last.Committed < flows {
 		t.Fatalf("the takeover did not commit behind the fence: %+v", st.Last)
 	}
@@ -49,13 +50,11 @@ func TestCommitBehindTheFence(t *testing.T) {
 	if st.Fence.Dropped["new"]+st.Fence.Dropped["invalid"] == 0 {
 		t.Error("the fence dropped nothing: this proves nothing")
 	}
-	if st.Fence.Up {
-		t.Error("the fence is still up")
-	}
+	eventually(t, 5*time.Second, "the fence down", func() bool { return !s.status(s.Lab.R2).Fence.Up })
 }
 
 // fenceHold is how long one sign of progress keeps the fence up
-// (takeover.Timing), and how late this machine may see its end.
+// (takeover.Timing), and how late the kernel may see its end.
 const (
 	fenceHold  = 500 * time.Millisecond
 	fenceSlack = 100 * time.Millisecond
@@ -66,50 +65,63 @@ const (
 func TestFenceIsNeverLeftUp(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		sig  unix.Signal
-		hold time.Duration
+		hold time.Duration // 0: it is killed
 		opts drill.PairOptions
 	}{
-		{"killed", unix.SIGKILL, 0, drill.PairOptions{}},
-		{"hung", unix.SIGSTOP, fenceHold, drill.PairOptions{}},
-		{"hung, its clock ahead of the kernel's", unix.SIGSTOP, fenceHold, drill.PairOptions{Tandem: ahead(t, "r2", 5*time.Hour)}},
+		{"killed", 0, drill.PairOptions{}},
+		{"hung", fenceHold, drill.PairOptions{}},
+		{"hung, its clock ahead of the kernel's", fenceHold, drill.PairOptions{Tandem: ahead(t, "r2", 5*time.Hour)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.opts.Edit = commitAtTakeover
-			s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, c.opts)}
-			s.gatherOf(load.CrowdConfig{UDPSNAT: 40000})
-			if err := s.AwaitCopied(t.Context(), s.Lab.R1, 40000, 10*time.Second); err != nil {
-				t.Fatal(err)
-			}
-			pid := s.Process(s.Lab.R2).Process.Pid
-			p := probeThrough(t, s.Lab, s.Lab.R2)
-			time.Sleep(100 * time.Millisecond)
-			if lost := p.lostAfter(0); len(lost) != 0 {
-				t.Fatalf("%d packets lost before anything has happened", len(lost))
-			}
-			if _, err := s.Lab.R1.PowerOff(); err != nil {
-				t.Fatal(err)
-			}
-			p.awaitLoss(t, 5)
-			at := netlab.Now()
-			if err := unix.Kill(pid, c.sig); err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Kill(pid, unix.SIGCONT)
-			time.Sleep(fenceHold + 500*time.Millisecond)
-			lost := p.lostAfter(at)
-			t.Logf("%d packets lost after the signal", len(lost))
-			if len(lost) > 0 {
-				t.Logf("the last of them left %v after it", time.Duration(lost[len(lost)-1]-at))
-				if late := time.Duration(lost[len(lost)-1] - at); late > c.hold+fenceSlack {
-					t.Errorf("a packet was still dropped %v after the signal", late)
-				}
-			}
-			if c.hold > 0 && len(lost) == 0 {
-				t.Error("the fence did not outlive the daemon's last step: this proves nothing")
-			}
+			played(t, func(t *testing.T) bool { return endsBehindItsFence(t, c.opts, c.hold) })
 		})
 	}
+}
+
+// endsBehindItsFence has r2 end while its fence is up, or (hold) hang. It says whether
+// that was in time.
+func endsBehindItsFence(t *testing.T, opts drill.PairOptions, hold time.Duration) bool {
+	t.Helper()
+	const flows = 60_000 // a machine that is thrice as fast has them in the fence for 50 ms
+	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, opts)}
+	r1, r2 := s.Lab.R1, s.Lab.R2
+	s.gatherOf(load.CrowdConfig{UDPSNAT: flows, Rate: crowdRate})
+	if err := s.AwaitCopied(t.Context(), r1, flows, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	daemon := s.Process(r2).Process.Pid
+	p := probeThrough(t, s.Lab, r2)
+	begin := netlab.Now()
+	time.Sleep(100 * time.Millisecond)
+	if lost := p.lostAfter(t, begin); len(lost) != 0 {
+		t.Fatalf("%d packets lost before anything has happened", len(lost))
+	}
+	cut, err := r1.PowerOff()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.awaitLate(t, cut)
+	signal := netlab.Now()
+	if hold == 0 {
+		sigkill(t, daemon) // and not Done, which waits for its child's output, too
+		eventually(t, answerLimit, "the daemon's end", func() bool { return errors.Is(unix.Kill(daemon, 0), unix.ESRCH) })
+	} else {
+		freeze(t, daemon)
+	}
+	at := netlab.Now() // it does nothing any more
+	time.Sleep(fenceHold + 500*time.Millisecond)
+	lost := p.lostAfter(t, signal-int64(underway))
+	if len(lost) == 0 {
+		t.Log("the fence was not up at the signal")
+		return false
+	}
+	late := time.Duration(lost[len(lost)-1] - at)
+	t.Logf("%d packets lost, the last of them left %v after the daemon's end", len(lost), late)
+	if late > hold+fenceSlack {
+		t.Errorf("a packet was still dropped %v after the daemon's end", late)
+	}
+	return hold == 0 || late > 0 // or it hung when the fence was down
 }
 
 // probe sends the first packet of a new flow through a router's own addresses
@@ -150,6 +162,7 @@ func probeThrough(t *testing.T, l *netlab.Lab, r *netlab.Router) *probe {
 	})
 	wg.Go(func() { p.listen(in) })
 	wg.Go(func() { _ = l.Client.Run(func() error { return p.send(to, stop) }) })
+	p.await(t, 0)
 	return p
 }
 
@@ -188,30 +201,60 @@ func (p *probe) send(to *net.UDPAddr, stop chan struct{}) error {
 	}
 }
 
-// underway is how long a packet may be on its way.
+// underway is how long a packet takes at most, as a rule.
 const underway = 20 * time.Millisecond
 
-// lostAfter lists when the packets left that were sent after a moment and did
-// not arrive.
-func (p *probe) lostAfter(at int64) (out []int64) {
+// awaitLate waits until five packets are late that were sent after a moment: there is
+// a fence in their way, most likely.
+func (p *probe) awaitLate(t *testing.T, after int64) {
+	t.Helper()
+	for end := time.Now().Add(answerLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		late, limit := 0, netlab.Now()-int64(underway)
+		for i, sent := range p.sent {
+			if sent > after && sent < limit && !p.got[i] {
+				late++
+			}
+		}
+		p.mu.Unlock()
+		if late >= 5 {
+			return
+		}
+	}
+	t.Fatal("the fence never dropped anything")
+}
+
+// overtaken is how long before one that arrived a packet was sent that is lost, not
+// late: packets take the same way, but processors may pass them on out of order.
+const overtaken = 50 * time.Millisecond
+
+// lostAfter lists when the packets left that were sent from one moment until now
+// and did not arrive.
+func (p *probe) lostAfter(t *testing.T, at int64) (out []int64) {
+	t.Helper()
+	until := netlab.Now()
+	p.await(t, until+int64(overtaken))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	limit := netlab.Now() - int64(underway)
 	for i, sent := range p.sent {
-		if sent > at && sent < limit && !p.got[i] {
+		if sent > at && sent < until && !p.got[i] {
 			out = append(out, sent)
 		}
 	}
 	return out
 }
 
-// awaitLoss waits until n packets were lost.
-func (p *probe) awaitLoss(t *testing.T, n int) {
+// await waits until a packet arrived that was sent after a moment.
+func (p *probe) await(t *testing.T, at int64) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if len(p.lostAfter(0)) >= n {
-			return
+	eventually(t, answerLimit, "a packet of the probe", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for i := range slices.Backward(p.sent) {
+			if p.sent[i] > at && p.got[i] {
+				return true
+			}
 		}
-	}
-	t.Fatal("the fence never dropped anything")
+		return false
+	})
 }
