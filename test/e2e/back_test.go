@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/netlab"
 )
 
-// thereAndBack is how long A, B, A may take.
+// thereAndBack is how long A, B, A may take to be the case that is tried.
 const thereAndBack = 5 * time.Second
 
 // fast moves more than a whole TCP window within each turn.
@@ -39,15 +40,20 @@ func TestThereAndBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := play(t, netlab.Options{}, drill.PairOptions{}, fast, 0)
 			s.deadEnd = c.deadEnd
-			for turn := range 2 {
-				s.turn(fmt.Sprintf("%s, turn %d", c.name, turn+1), c.there, c.back)
+			for turn, inTime := 1, 0; inTime < 2; turn++ {
+				if turn > 6 {
+					t.Fatalf("%d of %d turns took less than %v: the case was not the one to be tried", inTime, turn-1, thereAndBack)
+				}
+				if s.turn(fmt.Sprintf("%s, turn %d", c.name, turn), c.there, c.back) <= thereAndBack {
+					inTime++
+				}
 			}
 		})
 	}
 }
 
-// turn is A, B, A once.
-func (s *scene) turn(name string, there, back func(s *scene) error) {
+// turn is A, B, A once; it returns how long that took.
+func (s *scene) turn(name string, there, back func(s *scene) error) time.Duration {
 	s.t.Helper()
 	r1, r2 := s.Lab.R1, s.Lab.R2
 	if err := s.AwaitReady(s.t.Context(), r1, 10*time.Second); err != nil {
@@ -66,25 +72,27 @@ func (s *scene) turn(name string, there, back func(s *scene) error) {
 	if err := back(s); err != nil {
 		s.t.Fatal(err)
 	}
-	s.become(r1, control.RoleActive, 8*time.Second)
+	s.become(r1, control.RoleActive, 20*time.Second)
 	took := netlab.Since(at)
 	s.t.Logf("%s: B is Active after %v, A again after %v", name, atB, took)
-	if took > thereAndBack {
-		s.t.Errorf("%s: took %v, more than %v: the case was not the one to be tried", name, took, thereAndBack)
-	}
 	r := s.judge(name)
 	s.t.Logf("%s: INVALID packets: A %d, B %d", name, invalid(s.t, r1)-before[0], invalid(s.t, r2)-before[1])
-	if r.BulkGap.Max > 2*time.Second {
-		s.t.Errorf("%s: a stream stood still for %v", name, r.BulkGap.Max)
+	if gap := standstill(&r); gap > 2*time.Second {
+		s.t.Errorf("%s: a stream stood still for %v", name, gap)
 	}
 	// What stalls by stale windows stalls late: once more, with a new mark.
 	s.mark(netlab.Now())
 	time.Sleep(1500 * time.Millisecond)
 	r = s.judge(name + ", a while later")
-	if r.BulkGap.Max > 500*time.Millisecond {
-		s.t.Errorf("%s: a while later a stream stood still for %v", name, r.BulkGap.Max)
+	if gap := standstill(&r); gap > 500*time.Millisecond {
+		s.t.Errorf("%s: a while later a stream stood still for %v", name, gap)
 	}
+	return took
 }
+
+// standstill is the longest one of a stream, without that of everything: of the
+// network while nobody is Active, or of the machine.
+func standstill(r *load.Report) time.Duration { return r.BulkGap.Max - r.Silence.Length() }
 
 // The power of an Active is cut moments after it was given the role: in the
 // kernel table of the one that gave it every entry has stale windows, and its
@@ -92,31 +100,40 @@ func (s *scene) turn(name string, there, back func(s *scene) error) {
 // in that term, so that no segment is INVALID and no router answers it.
 func TestStaleWindowsAtATakeover(t *testing.T) {
 	const flows = 60_000
-	s := shortFence(t, flows)
-	r1, r2 := s.Lab.R1, s.Lab.R2
-	order(t, s.Pair, r1, "switchover")
-	s.become(r2, control.RoleActive, time.Second)
-	time.Sleep(300 * time.Millisecond) // a window of the fast ones, no more: then r1 begins to write
-	before := s.status(r1).Sync.Commits.Replaced
-	at, err := r2.PowerOff()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.mark(at)
-	st := s.become(r1, control.RoleActive, 5*time.Second)
-	if before > flows/2 || st.Last == nil || st.Last.Committed > flows-flows/8 {
-		t.Fatalf("%d entries were written before the cut, and %+v: not the case that was to be tried", before, st.Last)
-	}
-	if got := liberal(t, r1); got != "1" {
-		t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
-	}
-	s.judge("power cut right after a switchover")
-	if err := s.Stop(r1); err != nil {
-		t.Error(err)
-	}
-	if got := liberal(t, r1); got != "0" {
-		t.Errorf("nf_conntrack_tcp_be_liberal is %s after the end", got)
-	}
+	played(t, func(t *testing.T) bool {
+		s := shortFence(t, flows)
+		r1, r2 := s.Lab.R1, s.Lab.R2
+		order(t, s.Pair, r1, "switchover")
+		s.become(r2, control.RoleActive, 5*time.Second)
+		time.Sleep(300 * time.Millisecond) // a window of the fast ones, no more: then r1 begins to write
+		before, cut := s.status(r1).Sync.Commits.Replaced, time.Now()
+		at, err := r2.PowerOff()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mark(at)
+		st, err := s.Await(t.Context(), r1, 10*time.Second, "the end of the takeover", func(st *control.Status) bool {
+			return st.Last.Start.After(cut) && slices.ContainsFunc(st.Last.Steps, func(x control.Step) bool { return x.Name == "fence down" })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d entries were written before the cut, %d behind the fence: %+v", before, st.Last.Committed, st.Last.Steps)
+		if before > flows/2 || st.Last.Committed > flows-flows/8 {
+			return false
+		}
+		if got := liberal(t, r1); got != "1" {
+			t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
+		}
+		s.judge("power cut right after a switchover")
+		if err := s.Stop(r1); err != nil {
+			t.Error(err)
+		}
+		if got := liberal(t, r1); got != "0" {
+			t.Errorf("nf_conntrack_tcp_be_liberal is %s after the end", got)
+		}
+		return true
+	})
 }
 
 // The same where the one that was given the role had just been started: what the
@@ -136,9 +153,13 @@ func TestStaleWindowsAfterAReturn(t *testing.T) {
 		t.Fatal(err)
 	}
 	order(t, s.Pair, r1, "switchover")
-	s.become(r2, control.RoleActive, time.Second)
+	s.become(r2, control.RoleActive, 5*time.Second)
 	time.Sleep(100 * time.Millisecond) // a window of the fast ones, no more
-	before := s.status(r1).Sync.Peers[0].Uncommitted
+	before := 0
+	eventually(t, 5*time.Second, "stale entries", func() bool { // half of all are TCP, these alone have windows, and r2 is still telling them
+		before = s.status(r1).Sync.Peers[0].Uncommitted
+		return before >= flows/20
+	})
 	at, err := r2.PowerOff()
 	if err != nil {
 		t.Fatal(err)
@@ -146,9 +167,6 @@ func TestStaleWindowsAfterAReturn(t *testing.T) {
 	s.mark(at)
 	s.become(r1, control.RoleActive, 5*time.Second)
 	t.Logf("%d entries were known to be stale at the cut", before)
-	if before < flows/20 { // half of them are TCP, these alone have windows, and r2 is still telling them
-		t.Fatalf("no more than %d entries were to be written at the cut: not the case that was to be tried", before)
-	}
 	if got := liberal(t, r1); got != "1" {
 		t.Errorf("nf_conntrack_tcp_be_liberal is %s", got)
 	}
@@ -196,7 +214,7 @@ func shortFence(t *testing.T, flows int) *scene {
 	s.watch()
 	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows / 2, Rate: crowdRate})
 	s.connect(fast)
-	if err := s.AwaitCopied(t.Context(), s.Lab.R1, flows, 10*time.Second); err != nil {
+	if err := s.AwaitCopied(t.Context(), s.Lab.R1, flows, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -219,7 +237,7 @@ func TestMasqueradeLinkDown(t *testing.T) {
 	r1, r2 := s.Lab.R1, s.Lab.R2
 	n := mesh(t, s.Lab)
 	s.gatherOf(load.CrowdConfig{TCPDNAT: through / 2, UDPDNAT: through / 2})
-	if err := s.AwaitCopied(t.Context(), r1, n+through, 10*time.Second); err != nil {
+	if err := s.AwaitCopied(t.Context(), r1, n+through, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	before := flowSet(t, s, r2, control.SourceView)
@@ -227,7 +245,7 @@ func TestMasqueradeLinkDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 10*time.Second)
 	t.Logf("r2 is Active after %v", netlab.Since(at))
 	for range 4 {
 		time.Sleep(600 * time.Millisecond)
@@ -242,11 +260,9 @@ func TestMasqueradeLinkDown(t *testing.T) {
 			t.Errorf("r2 lost %d flows of %d, and has %d own", lost, len(before), own)
 		}
 	}
-	died := s.status(r1).Capture.Died
-	t.Logf("r1 heard of %d deaths", died)
-	if died < uint64(n) {
-		t.Errorf("the interface's going killed %d entries, want all %d that are masqueraded: this proves nothing", died, n)
-	}
+	eventually(t, 10*time.Second, fmt.Sprintf("the interface's going killed all %d entries that are masqueraded", n), func() bool {
+		return s.status(r1).Capture.Died >= uint64(n)
+	})
 	s.speak("through DNAT, after the interface went down")
 }
 
@@ -254,6 +270,7 @@ func TestMasqueradeLinkDown(t *testing.T) {
 // sockets: each of these to each of those, answered. It returns how many.
 func mesh(t *testing.T, l *netlab.Lab) int {
 	t.Helper()
+	patient(t, l)
 	const clients, servers = 40, 50
 	for i := range servers {
 		c := listenUDP(t, l.Server, netip.AddrPortFrom(netlab.ServerAddr.Addr(), uint16(9000+i)))
@@ -270,7 +287,7 @@ func mesh(t *testing.T, l *netlab.Lab) int {
 	}
 	for range clients {
 		c := listenUDP(t, l.Client, netip.AddrPortFrom(netlab.ClientAddr.Addr(), 0))
-		_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(answerLimit))
 		for i := range servers {
 			to := netip.AddrPortFrom(netlab.ServerAddr.Addr(), uint16(9000+i))
 			if _, err := c.WriteToUDPAddrPort([]byte("mesh"), to); err != nil {
