@@ -58,14 +58,14 @@ func TestHostileLink(t *testing.T) {
 			s.gather(flows)
 			s.churn()
 			s.speak("on a bad link")
-			s.same(s.Lab.R1, flows, 20*time.Second)
+			s.same(s.Lab.R1, flows, 40*time.Second)
 			if err := s.Stop(s.Lab.R2); err != nil {
 				t.Error(err)
 			}
 			start(t, s.Pair, s.Lab.R2)
-			s.become(s.Lab.R2, control.RoleBackup, 5*time.Second)
+			s.become(s.Lab.R2, control.RoleBackup, 20*time.Second)
 			s.speak("while the Backup joins")
-			s.same(s.Lab.R1, flows, 20*time.Second)
+			s.same(s.Lab.R1, flows, 40*time.Second)
 			s.takeover(flows)
 			if relay != nil {
 				s.wasCruel(relay)
@@ -147,11 +147,11 @@ func (s *scene) takeover(n int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 10*time.Second)
 	s.t.Logf("r2 is Active after %v", netlab.Since(at))
 	s.speak("after the takeover")
 	s.quiet("after the takeover")
-	eventually(s.t, 10*time.Second, "r2 owns what it holds", func() bool {
+	eventually(s.t, 20*time.Second, "r2 owns what it holds", func() bool {
 		truth, own := kernelEntries(s.t, r2), s.believed(r2, control.SourceOwn)
 		count, first := differences(truth, own)
 		if count > 0 {
@@ -209,7 +209,7 @@ func receive(l net.Listener) {
 func visit(path load.Path) (err error) {
 	var c net.Conn
 	err = path.Client.Run(func() (err error) {
-		d := net.Dialer{Timeout: 2 * time.Second}
+		d := net.Dialer{Timeout: answerLimit}
 		c, err = d.Dial("tcp4", netip.AddrPortFrom(path.Dial, path.Port).String())
 		return err
 	})
@@ -217,7 +217,7 @@ func visit(path load.Path) (err error) {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(answerLimit))
 	if _, err = c.Write([]byte("hello")); err == nil {
 		err = c.(*net.TCPConn).CloseWrite()
 	}
@@ -246,19 +246,19 @@ func TestHandOverOnABadLink(t *testing.T) {
 		if err := s.Stop(r1); err != nil {
 			t.Error(err)
 		}
-		st := s.become(r2, control.RoleActive, 3*time.Second)
+		st := s.become(r2, control.RoleActive, 10*time.Second)
 		t.Logf("turn %d: r2 is Active %v after the stop: %s", turn+1, netlab.Since(at), st.Last.Reason)
 		s.judge("stop")
 		at = netlab.Now()
 		s.mark(at)
 		start(t, s.Pair, r1)
-		st = s.become(r1, control.RoleActive, 15*time.Second)
+		st = s.become(r1, control.RoleActive, 30*time.Second)
 		t.Logf("turn %d: r1 is Active %v after its start: %s", turn+1, netlab.Since(at), st.Last.Reason)
 		handedOver(t, "return", &st)
 		s.judge("return")
-		soleHolder(t, s.Lab, r1, 2*time.Second)
+		soleHolder(t, s.Lab, r1, 5*time.Second)
 	}
-	s.same(r1, flows, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 	s.takeover(flows)
 	s.wasCruel(relay)
 }

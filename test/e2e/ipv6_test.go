@@ -63,7 +63,7 @@ func TestIPv6(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.mark(at)
-			s.become(r2, control.RoleActive, 3*time.Second)
+			s.become(r2, control.RoleActive, 10*time.Second)
 			s.virtual6("power cut", c.macs(r2))
 			heard.judge(t, at, c.macs(r2)[netlab.LAN])
 			s.judge("power cut")
@@ -74,15 +74,15 @@ func TestIPv6(t *testing.T) {
 			at = netlab.Now()
 			s.mark(at)
 			start(t, s.Pair, r1)
-			s.become(r1, control.RoleActive, 15*time.Second)
+			s.become(r1, control.RoleActive, 30*time.Second)
 			s.virtual6("r1 is back", c.macs(r1))
 			s.judge("r1 is back")
-			if err := s.AwaitReady(t.Context(), r1, 10*time.Second); err != nil {
+			if err := s.AwaitReady(t.Context(), r1, 30*time.Second); err != nil {
 				t.Fatal(err)
 			}
 			s.mark(netlab.Now())
 			order(t, s.Pair, r1, "switchover")
-			s.become(r2, control.RoleActive, time.Second)
+			s.become(r2, control.RoleActive, 10*time.Second)
 			s.virtual6("switchover", c.macs(r2))
 			s.judge("switchover")
 		})
@@ -124,14 +124,15 @@ func zone(ip netip.Addr) string {
 	return ""
 }
 
-// virtual6: the hosts have the virtual addresses at the right router at once, and
-// no other answers for them.
+// virtual6: the hosts have the virtual addresses at the right router at once (long
+// before they would ask by themselves: DELAY_FIRST_PROBE_TIME is 5 s, RFC 4861
+// section 10), and no other answers for them.
 func (s *scene) virtual6(what string, macs map[string]string) {
 	s.t.Helper()
 	for sw, host := range map[string]*netlab.Namespace{netlab.LAN: s.Lab.Client, netlab.WAN: s.Lab.Server} {
 		for _, ip := range virtuals6[sw] {
 			var line string
-			eventually(s.t, 200*time.Millisecond, fmt.Sprintf("%s: a host's entry for %s at %s", what, ip, macs[sw]), func() bool {
+			eventually(s.t, time.Second, fmt.Sprintf("%s: a host's entry for %s at %s", what, ip, macs[sw]), func() bool {
 				out, err := host.Output(s.t.Context(), "ip", "-6", "neigh", "show", ip.String(), "dev", "eth0")
 				if err != nil {
 					s.t.Fatal(err)
@@ -143,10 +144,14 @@ func (s *scene) virtual6(what string, macs map[string]string) {
 	}
 	for sw, all := range virtuals6 {
 		for _, ip := range all {
-			answers, err := s.Lab.WhoHas(sw, ip, 200*time.Millisecond)
-			if err != nil {
-				s.t.Fatal(err)
-			}
+			var answers []net.HardwareAddr
+			eventually(s.t, 5*time.Second, fmt.Sprintf("%s: an answer for %s", what, ip), func() (any bool) {
+				var err error
+				if answers, err = s.Lab.WhoHas(sw, ip, 200*time.Millisecond); err != nil {
+					s.t.Fatal(err)
+				}
+				return len(answers) > 0
+			})
 			if len(answers) != 1 || answers[0].String() != macs[sw] {
 				s.t.Errorf("%s: %s on the %s is answered for by %v, want %s alone", what, ip, sw, answers, macs[sw])
 			}
@@ -242,7 +247,7 @@ func (a *advertisements) judge(t *testing.T, at int64, mac string) {
 		got, ok := a.first[ip]
 		after := time.Duration(got.at - at)
 		t.Logf("%s is told %v after the cut (Active_Down_Interval %v)", ip, after, down)
-		if !ok || got.mac.String() != mac || got.flags != 0xa0 || after > down+250*time.Millisecond {
+		if !ok || got.mac.String() != mac || got.flags != 0xa0 || after > down+time.Second {
 			t.Errorf("%s: unsolicited advertisement %+v, want flags R and O, %s, right after %v", ip, got, mac, down)
 		}
 	}

@@ -24,15 +24,10 @@ func TestKillInJoin(t *testing.T) {
 	third := flows / 200 // datagrams, of 60 flows each
 	s := &scene{t: t, Pair: drill.ForTest(t, netlab.Options{}, drill.PairOptions{Edit: commitSoon})}
 	r1, r2 := s.Lab.R1, s.Lab.R2
-	for _, r := range s.Lab.Routers() { // UDP that is silent for so long
-		if err := r.NS.Sysctl([2]string{"net/netfilter/nf_conntrack_udp_timeout", "600"}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	s.watch()
 	relay := s.relay()
 	s.gatherOf(load.CrowdConfig{UDPSNAT: flows / 2, TCPSNAT: flows * 3 / 10, UDPDNAT: flows / 10, TCPDNAT: flows / 10, Rate: crowdRate})
-	s.same(r1, flows, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 
 	// join has r2 begin anew, and stops the link in the middle.
 	join := func() {
@@ -44,11 +39,11 @@ func TestKillInJoin(t *testing.T) {
 		start(t, s.Pair, r2)
 		select {
 		case <-cut:
-		case <-time.After(10 * time.Second):
-			t.Fatal("no join within 10 s")
+		case <-time.After(answerLimit):
+			t.Fatalf("no join within %v", answerLimit)
 		}
 		peer := s.status(r2).Sync.Peers[0]
-		for began := time.Now(); peer.View < flows/20 && time.Since(began) < time.Second; { // it reads what the relay let through
+		for began := time.Now(); peer.View < flows/20 && time.Since(began) < answerLimit; { // it reads what the relay let through
 			peer = s.status(r2).Sync.Peers[0]
 		}
 		t.Logf("in the middle: r2 has heard of %d flows, complete: %t", peer.View, peer.Complete)
@@ -62,20 +57,21 @@ func TestKillInJoin(t *testing.T) {
 	<-s.Process(r2).Done()
 	relay.Heal()
 	start(t, s.Pair, r2)
-	s.become(r2, control.RoleBackup, 5*time.Second)
-	s.same(r1, flows, 20*time.Second)
+	s.become(r2, control.RoleBackup, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 
 	join()
 	s.before = s.wire.Stats()
 	sigkill(t, s.Process(r1).Process.Pid)
 	relay.Heal()
-	s.become(r2, control.RoleActive, 3*time.Second)
+	s.become(r2, control.RoleActive, 10*time.Second)
 	s.speak("the sender was killed")
+	<-s.Process(r1).Done()
 	start(t, s.Pair, r1)
-	s.become(r1, control.RoleActive, 15*time.Second)
+	s.become(r1, control.RoleActive, 30*time.Second)
 	s.speak("the sender is back")
 	s.quiet("the sender was killed and is back")
-	s.same(r1, flows, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 	s.takeover(flows)
 }
 
@@ -89,7 +85,7 @@ func TestRestartKeepsTheCopy(t *testing.T) {
 	r1, r2 := s.Lab.R1, s.Lab.R2
 	s.watch()
 	s.gather(flows)
-	s.same(r1, flows, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 	if _, err := r2.LinkDown("eth0"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,15 +101,15 @@ func TestRestartKeepsTheCopy(t *testing.T) {
 	if fewest < flows {
 		t.Errorf("r2 had only %d of %d entries for a while", fewest, flows)
 	}
-	s.become(r1, control.RoleActive, 5*time.Second)
+	s.become(r1, control.RoleActive, 20*time.Second)
 	s.speak("the Active's daemon began anew")
 	s.quiet("the Active's daemon began anew")
 	if err := r2.LinkUp("eth0"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AwaitReady(t.Context(), r1, 10*time.Second); err != nil {
+	if err := s.AwaitReady(t.Context(), r1, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	s.same(r1, flows, 20*time.Second)
+	s.same(r1, flows, 40*time.Second)
 	s.takeover(flows)
 }
