@@ -199,10 +199,12 @@ func TestBrokenStream(t *testing.T) {
 		f.publish(role("DMZ", "Backup"))
 		time.Sleep(time.Second)
 		f.end(errors.New("unexpected EOF"), &fake{started: f.started, stream: f.stream})
+		synctest.Wait() // else the former stream would tell some of what follows
 		f.publish(role("DMZ", "Initialize"), role("DMZ", "Backup"))
 		time.Sleep(time.Second)
 		did.want(t, "backup DMZ", "fault DMZ", "backup DMZ")
 		f.end(errors.New("unexpected EOF"), &fake{started: f.started, stream: f.stream})
+		synctest.Wait()
 		for range 20 { // more than the fake remembers
 			f.publish(role("DMZ", "Initialize"), role("DMZ", "Backup"))
 		}
