@@ -29,9 +29,7 @@ func host(t *testing.T) string {
 	ip(t, "addr add 10.0.0.2/24 dev eth0")
 	ip(t, "addr add 2001:db8::2/64 dev eth0 nodad")
 	// Without a link-local address the router cannot ask for the host.
-	for end := time.Now().Add(5 * time.Second); strings.Contains(ip(t, "-6 addr show dev eth0"), "tentative") && time.Now().Before(end); {
-		time.Sleep(20 * time.Millisecond)
-	}
+	await(t, "a link-local address", func() bool { return !strings.Contains(ip(t, "-6 addr show dev eth0"), "tentative") })
 	return name
 }
 
@@ -211,9 +209,11 @@ func TestMACParents(t *testing.T) {
 		}
 		m := &MAC{Parent: "br0", VRID: 1}
 		dev := makeMAC(t, m)
-		if err := m.Up(dev); err != nil || !strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") {
-			t.Errorf("on a bridge: %v, %s", err, ip(t, "link show dev "+m.Name()))
+		if err := m.Up(dev); err != nil {
+			t.Errorf("on a bridge: %v", err)
 		}
+		// The bridge notices its port's carrier in its own time.
+		await(t, "a carrier on a bridge", func() bool { return strings.Contains(ip(t, "link show dev "+m.Name()), "LOWER_UP") })
 		known := func() bool {
 			out, err := exec.Command("bridge", "fdb", "show", "br", "br0").CombinedOutput()
 			if err != nil {

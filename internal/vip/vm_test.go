@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -97,16 +96,14 @@ func TestVMBondAndVLAN(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved := map[string]bool{}
-	for end := time.Now().Add(5 * time.Second); len(moved) < 2 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	await(t, "a failover is noticed on bond0 and bond0.9", func() bool {
 		w.Read(func(l Link) {
 			if l.Moved && (l.Name == "bond0" || l.Name == "bond0.9") {
 				moved[l.Name] = true
 			}
 		}, func(AddressNote) {})
-	}
-	if len(moved) != 2 {
-		t.Errorf("a failover was noticed on %v, want bond0 and bond0.9", moved)
-	}
+		return len(moved) == 2
+	})
 	if !speaks61(t, g, devices["bond0"]) {
 		t.Error("an announcement did not leave by the bond's other port")
 	}
@@ -144,6 +141,7 @@ func speaks61(t *testing.T, g *Announcer, dev int32) bool {
 	if err != nil || g.Send(dev, msg) != nil {
 		t.Errorf("announce: %v", err)
 	}
-	time.Sleep(100 * time.Millisecond)
-	return len(heard.frames()) > 0
+	got := 0
+	await(t, "a frame", func() bool { got += len(heard.frames()); return got > 0 })
+	return got > 0
 }
