@@ -33,8 +33,9 @@ func (w *wire) skew(priority int) time.Duration {
 	return w.interval * time.Duration(256-priority) / 256
 }
 
-// late is what the programs and a busy machine may need beyond.
-const late = 4 * time.Second
+// late is what the programs and a busy machine may need beyond: all that is
+// waited for so long comes at once where the machine is idle.
+const late = 15 * time.Second
 
 // elect has tandem, priority 100, elect with another program: as the Active
 // and as the Backup, taking over, preempting, giving the role up, winning and

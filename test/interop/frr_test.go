@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // frr is FRR's vrrpd with its zebra. It wants the virtual MAC's macvlan and
@@ -72,7 +71,7 @@ func (f *frr) daemon(name, text string) *process {
 	p := f.l.start(f.l.r2, "/usr/lib/frr/"+name, "-f", conf, "-i", d+"/"+name+".pid", "-z", d+"/zserv.api", "--vty_socket", d,
 		"-P", "0", "--log", "stdout", "--log-level", "debug")
 	vty := d + "/" + name + ".vty"
-	eventually(f.l.t, 10*time.Second, name+" is there", func() bool {
+	eventually(f.l.t, 2*late, name+" is there", func() bool {
 		_, err := os.Stat(vty)
 		return err == nil
 	})

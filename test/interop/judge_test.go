@@ -26,12 +26,11 @@ var (
 // should be, and some had priority 0.
 func (l *lab) judge(w *wire) {
 	l.t.Helper()
-	time.Sleep(200 * time.Millisecond) // the last packet reaches the file
 	from := "vrrp && ip.src == "
 	if strings.Contains(w.source, ":") {
 		from = "vrrp && ipv6.src == "
 	}
-	args := []string{"-r", l.pcap, "-Y", from + w.source, "-T", "fields", "-o", "ip.check_checksum:TRUE",
+	args := []string{"-n", "19", "tshark", "-r", l.pcap, "-Y", from + w.source, "-T", "fields", "-o", "ip.check_checksum:TRUE",
 		"-e", "vrrp.prio", "-e", "_ws.expert.message", "-e", "_ws.malformed"}
 	if w.judge.message {
 		args = append(args, "-o", "vrrp.v3_checksum_as_in_v2:TRUE")
@@ -39,13 +38,19 @@ func (l *lab) judge(w *wire) {
 	for _, f := range w.judge.fields {
 		args = append(args, "-e", f)
 	}
-	out, err := exec.Command("tshark", args...).Output()
-	if err != nil {
-		l.t.Fatalf("tshark: %v", err)
-	}
+	var lines []string
+	time.Sleep(200 * time.Millisecond)
+	eventually(l.t, late, "the last advert, of priority 0, is in the capture", func() bool {
+		out, err := exec.Command("nice", args...).Output()
+		lines = strings.Split(strings.TrimRight(string(out), "\n"), "\n")
+		if err != nil {
+			l.t.Logf("tshark: %v", err) // of a packet that is being written, too
+		}
+		return err == nil && strings.HasPrefix(lines[len(lines)-1], "0\t")
+	})
 	adverts, zeroes, bad := 0, 0, 0
-	for line := range strings.Lines(string(out)) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
+	for _, line := range lines {
+		f := strings.Split(line, "\t")
 		adverts++
 		if f[0] == "0" {
 			zeroes++
