@@ -192,10 +192,11 @@ func (n *router) stop() {
 }
 
 // await returns the next event of type E that satisfies ok (nil: any); events
-// before it are dropped. It fails after 5 s.
+// before it are dropped.
 func await[E Event](n *router, what string, ok func(E) bool) E {
 	n.t.Helper()
-	timeout := time.After(5 * time.Second)
+	const limit = 10 * time.Second
+	timeout := time.After(limit)
 	var seen []string
 	for {
 		select {
@@ -205,7 +206,7 @@ func await[E Event](n *router, what string, ok func(E) bool) E {
 				return v
 			}
 		case <-timeout:
-			n.t.Fatalf("no %s within 5 s; seen:\n%s\nstatus: %+v", what, strings.Join(seen, "\n"), n.Status())
+			n.t.Fatalf("no %s within %v; seen:\n%s\nstatus: %+v", what, limit, strings.Join(seen, "\n"), n.Status())
 		}
 	}
 }
@@ -237,15 +238,14 @@ func (n *router) wantAddress(dev, addr string, want bool) {
 	}
 }
 
-// eventually waits until ok holds.
+// eventually waits until ok holds, and looks once more when the time is over.
 func eventually(t *testing.T, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if ok() {
-			return
+	for end := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %v", what, d)
 		}
 	}
-	t.Fatalf("%s: not within %v", what, d)
 }
 
 func monotonic() int64 {

@@ -3,13 +3,17 @@
 package adverts
 
 import (
+	"bufio"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/internal/config"
@@ -84,7 +88,7 @@ func TestMalformedAdverts(t *testing.T) {
 			want := vrrp.Counters{VersionErrors: 1, ChecksumErrors: 1, IPTTLErrors: 1}
 			wantIf := vrrp.InterfaceCounters{Truncated: 1, VersionErrors: 1, InvalidType: 1, VRIDErrors: 1}
 			var st Status
-			eventually(t, 2*time.Second, "counters", func() bool {
+			eventually(t, 5*time.Second, "counters", func() bool {
 				st = a.Status()
 				c := st.Groups[0].Counters
 				c.MasterTransitions, c.SentAdvertisements = 0, 0
@@ -96,6 +100,23 @@ func TestMalformedAdverts(t *testing.T) {
 			await[Demoting](a, "Demoting", nil)
 		})
 	}
+}
+
+// silentRing is a ring that nobody writes to.
+func (l *lab) silentRing() *os.File {
+	l.t.Helper()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "silent", Type: ebpf.RingBuf, MaxEntries: 1 << 16})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { m.Close() })
+	fd, err := syscall.Dup(m.FD())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "ring")
+	l.t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // A ring that falls silent (its program was removed) is no silent Active:
@@ -118,13 +139,17 @@ func TestDeafRing(t *testing.T) {
 // An address that someone removes is back at once, and announced again.
 func TestDriftRepair(t *testing.T) {
 	l := newLab(t)
+	heard, mac := l.ear("r1lan", 10), l.mac(1, "eth0")
 	a := l.start(1, Config{Groups: groups(200, 50*ms)})
 	await[AddressesIn](a, "AddressesIn", nil)
+	said := 0
+	eventually(t, 5*time.Second, "the first announcements", func() bool { said += len(heard.announced(mac)); return said >= garp.Repeat })
 	run(t, "ip", "-n", l.r[1], "addr", "del", "10.1.0.100/32", "dev", "eth0")
 	if e := await[Alarm](a, "Alarm", nil); e.Kind != AlarmAddress || e.Group != "LAN" || !strings.Contains(e.Text, "removed by others") {
 		t.Errorf("alarm: %+v", e)
 	}
-	eventually(t, 500*ms, "address back", func() bool { return a.has("eth0", "10.1.0.100") })
+	eventually(t, 5*time.Second, "address back", func() bool { return a.has("eth0", "10.1.0.100") })
+	eventually(t, 2*time.Second, "announced again", func() bool { return len(heard.announced(mac)) > 0 }) // before garp.Delay
 	none[Demoting](a, 200*ms)
 }
 
@@ -152,11 +177,16 @@ func TestSendRefused(t *testing.T) {
 func TestWireByTshark(t *testing.T) {
 	l := newLab(t)
 	pcap := t.TempDir() + "/lan.pcap"
-	dump := exec.Command("ip", "netns", "exec", l.sw, "tcpdump", "-i", "lan", "-U", "-w", pcap, "-c", "25")
+	dump := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.sw, "tcpdump", "-i", "lan", "-U", "-w", pcap, "-c", "25", "proto 112 or arp")
+	says, err := dump.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := dump.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * ms)
+	for lines := bufio.NewScanner(says); lines.Scan() && !strings.Contains(lines.Text(), "listening on"); {
+	}
 	a := l.start(1, Config{Groups: groups(200, 50*ms)})
 	await[AddressesIn](a, "AddressesIn", nil)
 	dump.Wait()
