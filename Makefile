@@ -26,7 +26,7 @@ CLANG := clang-19
 LLVM_STRIP := llvm-strip-19
 
 # The host's conntrack limits are shared by all packages under test.
-TESTFLAGS ?= -count=1 -p 1 -timeout 14m
+TESTFLAGS ?= -count=1 -p 1 -timeout 25m
 FUZZTIME ?= 10s
 
 .PHONY: help deps build generate demo test proof race fuzz bench lint clean need-go need-root
