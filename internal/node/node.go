@@ -239,7 +239,7 @@ func (d *daemon) openTakeover(r *replication, kernel *conntrack.Table) {
 	r.commit = takeover.NewCommitter(r.replica, kernel, d.cfg.Sync.Commit == config.CommitContinuous,
 		d.cfg.Sync.CommitAfter, r.runner.Post)
 	r.runner.SetCommitter(r.commit)
-	r.replica.runner, r.replica.commit, d.election.runner = r.runner, r.commit, r.runner
+	r.replica.post, r.replica.commit, d.election.runner = r.runner.Post, r.commit, r.runner
 	d.tasks = append(d.tasks, r.runner, committing{r.commit}, &sending{d: d})
 }
 

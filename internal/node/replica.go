@@ -5,6 +5,7 @@ package node
 import (
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/tandem-ha/tandem/conntrack"
@@ -23,7 +24,7 @@ type replica struct {
 	node   *link.Locked
 	wake   func() // of the link: there is something to send
 	now    func() int64
-	runner *takeover.Runner
+	post   func(takeover.Event) // to the machine of the takeover
 	stream *event.Stream
 	log    *slog.Logger
 
@@ -35,6 +36,8 @@ type replica struct {
 	active  bool                     // under the lock
 	whole   int64                    // since when all of the views is own, in a term as Active; 0: not yet; under the lock
 	local   map[netip.Addr]bool      // own non-virtual addresses; under the lock
+
+	telling sync.Mutex // held from when events are taken until they are posted; taken before the node's lock
 
 	out   [2]taken // what the committer has, in the order in which it took them; under the lock
 	taken int      // of out
@@ -170,9 +173,12 @@ func (r *replica) locked(fn func(now int64)) {
 	r.wake()
 }
 
-// notify is called by the link, without the lock, after it received or
-// ticked: what happened goes to the machine, and news to the committer.
+// notify is called by each link, without the lock, after it received or ticked:
+// what happened goes to the machine, and news to the committer. Of two links the
+// one that took a state first posts it first: else an old one could be the last.
 func (r *replica) notify() {
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	r.node.Lock()
 	var out []takeover.Event
 	for _, ev := range r.node.Events() {
@@ -192,7 +198,7 @@ func (r *replica) notify() {
 	urgent := r.commit.Rushing() || r.active && r.late()
 	r.node.Unlock()
 	for _, ev := range out {
-		r.runner.Post(ev)
+		r.post(ev)
 	}
 	if urgent {
 		r.commit.Wake()

@@ -4,8 +4,10 @@ package node
 
 import (
 	"crypto/rand"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,7 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tandem-ha/tandem/conntrack"
+	"github.com/tandem-ha/tandem/internal/event"
 	"github.com/tandem-ha/tandem/internal/link"
+	"github.com/tandem-ha/tandem/internal/takeover"
 	"github.com/tandem-ha/tandem/syncproto"
 )
 
@@ -114,5 +118,46 @@ func TestAdoptWakesForNewsOnly(t *testing.T) {
 	}
 	if wakes < 2 || wakes > 3 { // the flow of before may be told again with it
 		t.Errorf("another flow: woken %d times in all, want two or three", wakes)
+	}
+}
+
+// Two links hear one state after the other, and the first is slow to say so: the
+// machine has them in their order, whichever link is faster.
+func TestStatesInTheirOrder(t *testing.T) {
+	p := newPair()
+	p.carry()
+	var mu sync.Mutex
+	var terms []uint32
+	second := make(chan struct{})
+	r := &replica{node: &link.Locked{Node: p.b}, now: func() int64 { return p.now }, sends: map[*syncproto.Peer]bool{},
+		stream: event.New(1), log: slog.New(slog.DiscardHandler)}
+	r.commit = takeover.NewCommitter(r, nil, false, 0, nil)
+	r.post = func(ev takeover.Event) {
+		if ev.Kind != takeover.EvPeerState {
+			return
+		}
+		if ev.State.Term == 1 {
+			close(second)
+			time.Sleep(50 * time.Millisecond)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		terms = append(terms, ev.State.Term)
+	}
+	hears := func(term uint32) {
+		r.node.Lock()
+		p.a.SetState(takeover.State{Term: term}.Append(nil), p.now)
+		p.carry()
+		r.node.Unlock()
+		r.notify()
+	}
+	r.notify() // the peer is up
+	var wg sync.WaitGroup
+	wg.Go(func() { hears(1) })
+	<-second
+	hears(2)
+	wg.Wait()
+	if want := []uint32{1, 2}; !slices.Equal(terms, want) {
+		t.Errorf("the machine heard of the terms %v, want %v", terms, want)
 	}
 }
