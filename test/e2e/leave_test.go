@@ -27,6 +27,7 @@ import (
 // sysctl, socket.
 func TestNothingIsLeftBehind(t *testing.T) {
 	p := drill.PrepareForTest(t, netlab.Options{}, drill.PairOptions{})
+	patient(t, p.Lab) // as crowdOf is
 	before := map[*netlab.Router]string{}
 	for _, r := range p.Lab.Routers() {
 		// A new interface gets its IPv6 address and groups a little late, last those of
