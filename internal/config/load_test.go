@@ -118,6 +118,7 @@ f:13: conntrack-sync.failover-mechanism.vrrp.group: "LAN": is a member of sync g
 		{"key file and none", []string{auth, auth + "key-file = \"/etc/tandem/sync.key\"\n"}, `f:13: conntrack-sync.authentication: "none" beside a key-file: keep one of the two lines`},
 		{"key file somewhere", []string{auth, "key-file = \"sync.key\"\n"}, `f:13: conntrack-sync.key-file: "sync.key": must be an absolute path`},
 		{"no link", []string{link, ""}, `f:11: conntrack-sync.interface: missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]`},
+		{"a table of no link", []string{link, "[conntrack-sync.interface]\n"}, `f:14: conntrack-sync.interface: missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]`},
 		{"a link twice", []string{link, link + link}, `f:15: not valid TOML: Key 'conntrack-sync.interface.eth2' has already been defined.`},
 		{"two links, two ports", []string{link, link + "port = 3782\n[conntrack-sync.interface.eth3]\n"}, `f:16: conntrack-sync.interface.eth3.port: 3781: eth2 has 3782: the port is the same on all links`},
 		{"two links, one listen-address", []string{link, link + "listen-address = \"10.9.0.1\"\n[conntrack-sync.interface.eth3]\nlisten-address = \"10.9.0.1\"\n"},
@@ -434,6 +435,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(alone)
 	f.Add(strings.Replace(good, "vrid = 10\n", "vrid = 10\nversion = 2\nadvertise-interval = \"200s\"\n", 1))
 	f.Add(good + "[conntrack-sync.interface.eth3]\n")
+	f.Add(strings.Replace(good, "[conntrack-sync.interface.eth2]", "[conntrack-sync.interface]", 1))
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parse("f", text)
 		if err != nil {

@@ -40,10 +40,11 @@ func readSync(t *table) *Sync {
 	}
 	readFailover(s, t)
 	readAuthentication(s, t)
-	for _, l := range t.table("interface").tables() {
+	links := t.table("interface")
+	for _, l := range links.tables() {
 		s.Links = append(s.Links, readLink(l))
 	}
-	if len(s.Links) == 0 && !t.has("interface") {
+	if !t.has("interface") || links != nil && len(links.raw) == 0 {
 		t.fault("interface", "missing: name the link to the peer, as a table [conntrack-sync.interface.eth2]")
 	}
 	t.later("expectations are", "expect-sync")
