@@ -38,7 +38,7 @@ const (
 
 // yield lets the scheduler see the goroutine, and others of this processor run.
 // runtime.Gosched does so, too, but wakes a second thread to share in what there
-// is to do: mostly nothing, and that was a quarter of a busy daemon's switches.
+// is to do, which is mostly nothing.
 //
 //go:linkname yield runtime.goyield
 func yield()
@@ -164,7 +164,7 @@ func (w *Waiter) Pause(d time.Duration) error {
 
 // arm lets Go's poller hear of what comes, once; or of nothing. While a thread
 // blocks by itself, or its goroutine works, each event would wake the poller's
-// thread for nothing: a Waiter that let it took most of a daemon's switches.
+// thread for nothing.
 func (w *Waiter) arm(on bool) error {
 	if w.armed == on {
 		return nil
