@@ -55,11 +55,11 @@ func (a *audit) hasten() {
 	}
 }
 
-// run audits at once, calls ready, then goes on at its pace until ctx ends. The
-// pauses double: what began before anybody listened dies in silence, and the
-// short-lived of it die soon.
+// run audits at once, calls ready, then goes on at its pace until ctx ends. What
+// began before anybody listened dies in silence, and the short-lived of it die
+// soon: if there is such, the pauses begin short and double.
 func (a *audit) run(ctx context.Context, ready func()) error {
-	wait := a.soon
+	wait := a.every
 	for first := true; ; first = false {
 		if err := a.once(ctx, first); err != nil && ctx.Err() == nil {
 			if first {
@@ -70,6 +70,9 @@ func (a *audit) run(ctx context.Context, ready func()) error {
 		}
 		if first && ctx.Err() == nil {
 			ready()
+			if a.reader.seeded.Load() > 0 {
+				wait = a.soon
+			}
 		}
 		if !a.pause(ctx, wait) {
 			return nil

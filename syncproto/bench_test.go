@@ -3,6 +3,7 @@
 package syncproto
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -131,6 +132,36 @@ func BenchmarkChange(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(bytes)/float64(b.N), "bytes/change")
+}
+
+// BenchmarkLife is a flow from its birth to its end, of which the peer hears,
+// with one change between: of so many that live at a time.
+func BenchmarkLife(b *testing.B) {
+	for _, alive := range []uint32{20_000, 500_000} {
+		b.Run(fmt.Sprint(alive), func(b *testing.B) { benchmarkLife(b, alive) })
+	}
+}
+
+func benchmarkLife(b *testing.B, alive uint32) {
+	c := warm(alive)
+	buf := make([]byte, 1472)
+	b.ReportAllocs()
+	for i := uint32(0); b.Loop(); i++ {
+		c.a.Tell(tcpFlow(alive+i), c.now)
+		f := tcpFlow(alive/2 + i)
+		f.Mark = 1
+		c.a.Tell(f, c.now)
+		c.a.Gone(tcpFlow(i), c.now)
+		if i%64 == 0 {
+			c.now += 4 * ms
+			for n := c.ab.Fill(buf, c.now); n > 0; n = c.ab.Fill(buf, c.now) {
+				_ = c.ba.Receive(buf[:n], c.now)
+			}
+			for n := c.ba.Fill(buf, c.now); n > 0; n = c.ba.Fill(buf, c.now) {
+				_ = c.ab.Receive(buf[:n], c.now)
+			}
+		}
+	}
 }
 
 // BenchmarkJoin is the whole of a million flows going to a peer that has none.
