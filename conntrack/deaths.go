@@ -220,9 +220,10 @@ func (d *Deaths) FD() int { return d.fd }
 // every death before its return has been shown.
 func (d *Deaths) Drained() bool { return d.drained }
 
-// receive reads up to deathsBatch messages.
+// receive reads up to deathsBatch messages. It does not block, so the scheduler
+// need not hear of it.
 func (d *Deaths) receive() (n int, errno unix.Errno) {
-	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(d.fd), uintptr(unsafe.Pointer(&d.msgs[0])),
+	r, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(d.fd), uintptr(unsafe.Pointer(&d.msgs[0])),
 		deathsBatch, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno

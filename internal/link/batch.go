@@ -45,9 +45,11 @@ func newBatch(size int) *batch {
 	return b
 }
 
+// mmsg is recvmmsg or sendmmsg. It does not block, so the scheduler need not
+// hear of it: each call it hears of wakes the runtime's watchdog, if that sleeps.
 func (s *socket) mmsg(trap uintptr, b *batch, from, n int) (int, error) {
 	for {
-		r, _, errno := unix.Syscall6(trap, uintptr(s.fd), uintptr(unsafe.Pointer(&b.msgs[from])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		r, _, errno := unix.RawSyscall6(trap, uintptr(s.fd), uintptr(unsafe.Pointer(&b.msgs[from])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			return int(r), nil

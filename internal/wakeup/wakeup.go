@@ -222,9 +222,11 @@ func (w *Waiter) park(until time.Time) (came bool, err error) {
 	return came, nil
 }
 
-// heard silences the bell. Who rings from here on rings anew.
+// heard silences the bell. Who rings from here on rings anew. As the other calls
+// that cannot block it is one of which the scheduler does not hear: that would
+// wake the runtime's watchdog, which then looks around fifty times.
 func (w *Waiter) heard() {
 	w.rung.Store(false)
 	var buf [8]byte
-	_, _ = unix.Read(w.bell, buf[:]) // EAGAIN: it does not ring, or not yet, and then the next Wait returns for nothing
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(w.bell), uintptr(unsafe.Pointer(&buf)), unsafe.Sizeof(buf)) // EAGAIN: it does not ring, or not yet, and then the next Wait returns for nothing
 }
