@@ -263,6 +263,9 @@ func (d *daemon) run(ctx context.Context, ready func()) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	g, work := errgroup.WithContext(work)
+	if !d.external() { // until the child says otherwise: peers are heard before there is one
+		d.election.forward(d.election.followed, takeover.Event{Kind: takeover.EvFault, On: true})
+	}
 	for _, t := range d.tasks {
 		g.Go(func() error { return named(t, t.Run(work)) })
 	}
@@ -289,7 +292,6 @@ func (d *daemon) elect(ctx, work context.Context, ready func()) error {
 		}
 	}
 	if !d.external() {
-		d.election.forward(d.election.followed, takeover.Event{Kind: takeover.EvFault, On: true}) // until the child says otherwise
 		if err := d.startAdverts(work); err != nil {
 			return err
 		}
