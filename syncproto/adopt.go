@@ -59,6 +59,7 @@ func (n *Node) Reclaim(p *Peer, now int64) {
 		}
 	}
 	v.Forget()
+	v.forgetLate()
 	v.finishForget()
 	v.adopt, v.late = [kinds]uint32{}, false
 }

@@ -40,9 +40,13 @@ type scanning struct {
 // grow by max+1.
 //
 // While Active only flows that no told own flow covers are given, and of those
-// that came since then only creations.
+// that came since then only creations. While a Forget is under way each call does
+// a slice of it, and an Active's gives nothing before the last: the hottest of all
+// come first.
 func (v *View) Pending(ops []conntrack.Op, tokens []Token, max int, minAge time.Duration, now int64) ([]conntrack.Op, []Token) {
-	v.forgetSlice()
+	if v.forgetSlice(); v.n.active && v.forgetting.running {
+		return ops, tokens
+	}
 	g := giver{v: v, ops: ops, tokens: tokens, limit: len(ops) + max}
 	if !v.n.active {
 		for k := range v.ends {

@@ -4,8 +4,8 @@ package syncproto
 
 import "github.com/tandem-ha/tandem/conntrack"
 
-// forgetPace is how many entries one slice of a Forget looks at, some 50 ns
-// each.
+// forgetPace is how many entries one slice of a Forget looks at, some 500 ns
+// each where own flows are asked and memory is cold.
 const forgetPace = 8192
 
 // forgetting is a Forget under way: entries from kind and pos on are still to be
@@ -71,22 +71,39 @@ func (f *forgetting) left() (n int) {
 	return max(1, n-int(f.pos))
 }
 
-// forgetSlice goes on with a Forget: by one slice at a Backup, where most may be
-// kept, and until something is wanted at an Active.
+// forgetSlice goes on with a Forget.
 func (v *View) forgetSlice() {
-	for f := &v.forgetting; f.running; {
-		t := &v.tabs[f.kind]
-		for end := min(f.size[f.kind], f.pos+forgetPace); f.pos < end; f.pos++ {
-			v.forgetEntry(t, f.pos)
+	f := &v.forgetting
+	if !f.running {
+		return
+	}
+	t := &v.tabs[f.kind]
+	for end := min(f.size[f.kind], f.pos+forgetPace); f.pos < end; f.pos++ {
+		v.forgetEntry(t, f.pos)
+	}
+	if f.pos >= f.size[f.kind] {
+		f.kind, f.pos = f.kind+1, 0
+	}
+	if f.kind == kinds {
+		*f = forgetting{}
+	}
+}
+
+// Forgetting says whether a Forget is under way: what Pending gives is not all.
+func (v *View) Forgetting() bool { return v.forgetting.running }
+
+// forgetLate is for a node that becomes Active in the middle of a Forget. What was
+// late in a former term is not; from here on what is late is no matter of this
+// Forget, though it may stand where the Forget has not been.
+func (v *View) forgetLate() {
+	f := &v.forgetting
+	for k := f.kind; f.running && k < kinds; k++ {
+		i := uint32(0)
+		if k == f.kind {
+			i = f.pos
 		}
-		if f.pos >= f.size[f.kind] {
-			f.kind, f.pos = f.kind+1, 0
-		}
-		if f.kind == kinds {
-			*f = forgetting{}
-		}
-		if !v.n.active || v.want[kind4].n+v.want[kind6].n > 0 {
-			return
+		for ; i < f.size[k]; i++ {
+			v.tabs[k].at(i).clear(viewLate)
 		}
 	}
 }
@@ -107,7 +124,7 @@ func (v *View) catchUp(t *table, i uint32) {
 
 func (v *View) forgetEntry(t *table, i uint32) {
 	b := t.at(i)
-	if !b.has(flagUsed) {
+	if !b.has(flagUsed) || v.n.active && b.has(viewLate) {
 		return
 	}
 	b.clear(viewLate | viewClash) // of a dead one too: it may come back

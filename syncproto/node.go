@@ -145,7 +145,7 @@ func (n *Node) SetActive(active bool) {
 	n.active = active
 	if active {
 		for _, p := range n.peers {
-			p.view.finishForget() // what comes from here on is late
+			p.view.forgetLate()
 			p.view.forgetDeletes()
 		}
 	}

@@ -107,7 +107,7 @@ func (r *replica) Bequeath(id takeover.PeerID) {
 }
 
 // Take, Done, Uncommitted and Adopt are takeover.Views.
-func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op {
+func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) (_ []conntrack.Op, more bool) {
 	r.node.Lock()
 	defer r.node.Unlock()
 	t := &r.out[r.taken]
@@ -118,11 +118,12 @@ func (r *replica) Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op 
 	now, before := r.now(), len(ops)
 	for i, p := range t.peers {
 		ops, t.tokens[i] = p.View().Pending(ops, t.tokens[i][:0], cap(ops)-len(ops), minAge, now)
+		more = more || p.View().Forgetting()
 	}
 	if len(ops) > before {
 		r.taken++
 	}
-	return ops
+	return ops, more
 }
 
 func (r *replica) Done(ops []conntrack.Op) {

@@ -70,7 +70,10 @@ func TestTwoLotsOut(t *testing.T) {
 		p.tell(port + 1)
 	}
 	r := &replica{node: &link.Locked{Node: p.b}, now: func() int64 { return p.now }}
-	take := func() []conntrack.Op { return r.Take(make([]conntrack.Op, 0, 2), 0) }
+	take := func() []conntrack.Op {
+		ops, _ := r.Take(make([]conntrack.Op, 0, 2), 0)
+		return ops
+	}
 	ports := func(ops []conntrack.Op) (out []uint16) {
 		for i := range ops {
 			out = append(out, ops[i].Flow.Orig.SrcPort)

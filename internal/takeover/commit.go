@@ -19,8 +19,9 @@ import (
 type Views interface {
 	// Take appends what the kernel table lacks to ops, hottest first, at most
 	// up to cap(ops); nothing younger than minAge. It is taken until Done. At
-	// most two lots are out at a time.
-	Take(ops []conntrack.Op, minAge time.Duration) []conntrack.Op
+	// most two lots are out at a time. more: there are entries that it has not
+	// looked at yet, and it gave nothing that would wait for them.
+	Take(ops []conntrack.Op, minAge time.Duration) (all []conntrack.Op, more bool)
 	// Done gives the outcome of the lot that was taken first of those that are
 	// out; an op whose Err is set did not reach the kernel table and is not tried
 	// again until it changes.
@@ -80,7 +81,7 @@ type Committer struct {
 	wake         chan struct{}
 	lots         [2]lot
 	again        []conntrack.Op // of a lot, those whose tuples were taken
-	progressed   time.Time      // when it was reported last
+	progressed   atomic.Int64   // when it was reported last, since begun
 
 	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
 	lastError                                              atomic.Pointer[string]
@@ -98,6 +99,7 @@ type lot struct {
 func NewCommitter(v Views, k Kernel, continuous bool, after time.Duration, report func(Event)) *Committer {
 	c := &Committer{views: v, kernel: k, continuous: continuous, after: after, report: report, begun: time.Now(),
 		wake: make(chan struct{}, 1)}
+	c.progressed.Store(-int64(progressEvery))
 	for i := range c.lots {
 		c.lots[i].ops = make([]conntrack.Op, 0, batch)
 	}
@@ -235,10 +237,25 @@ func (c *Committer) due(rush bool) (time.Duration, bool) {
 	return c.after, true
 }
 
-// take fills a lot.
+// take fills a lot, if there is anything: to look at a million entries takes long,
+// and the views' lock is free between slices.
 func (c *Committer) take(l *lot, minAge time.Duration, rush bool) {
-	l.rush, l.err = rush, nil
-	l.ops = c.views.Take(l.ops[:0], minAge)
+	l.rush, l.err, l.ops = rush, nil, l.ops[:0]
+	for {
+		var more bool
+		if l.ops, more = c.views.Take(l.ops, minAge); !more || len(l.ops) > 0 {
+			return
+		}
+		c.gotOn()
+	}
+}
+
+// gotOn reports progress, but not too often.
+func (c *Committer) gotOn() {
+	if now := time.Since(c.begun); now-time.Duration(c.progressed.Load()) >= progressEvery {
+		c.progressed.Store(int64(now))
+		c.report(Event{Kind: EvProgress})
+	}
 }
 
 // write carries a lot out.
@@ -267,10 +284,7 @@ func (c *Committer) write(l *lot) {
 			return
 		}
 	}
-	if now := time.Now(); now.Sub(c.progressed) >= progressEvery {
-		c.progressed = now
-		c.report(Event{Kind: EvProgress})
-	}
+	c.gotOn()
 }
 
 // settle gives the outcome back.

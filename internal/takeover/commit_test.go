@@ -17,18 +17,23 @@ import (
 
 // listViews is Views over a list: what Take gives is what the test put in.
 type listViews struct {
-	mu   sync.Mutex
-	todo []conntrack.Op
-	done []conntrack.Op
+	mu     sync.Mutex
+	unseen int // Takes that find nothing yet
+	todo   []conntrack.Op
+	done   []conntrack.Op
 }
 
-func (v *listViews) Take(ops []conntrack.Op, _ time.Duration) []conntrack.Op {
+func (v *listViews) Take(ops []conntrack.Op, _ time.Duration) (_ []conntrack.Op, more bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.unseen > 0 {
+		v.unseen--
+		return ops, true
+	}
 	n := min(len(v.todo), cap(ops))
 	ops = append(ops, v.todo[:n]...)
 	v.todo = v.todo[n:]
-	return ops
+	return ops, false
 }
 
 func (v *listViews) Done(ops []conntrack.Op) {
@@ -248,6 +253,29 @@ func TestRush(t *testing.T) {
 			t.Errorf("%d outcomes, want %d", len(v.done), 3*batch)
 		}
 	})
+}
+
+// TestRushEndsWhenAllWasSeen: a view that gives nothing for a moment, since it has
+// not looked at all of it yet, is no view of which all is committed.
+func TestRushEndsWhenAllWasSeen(t *testing.T) {
+	for _, n := range []int{1, batch + 1} { // as much as takes one goroutine, or two
+		k := ownKernel(t)
+		v := &listViews{unseen: 3}
+		var left []int // when it was said that nothing is
+		c := NewCommitter(v, k, false, 0, func(ev Event) {
+			if ev.Kind == EvCommitted {
+				left = append(left, v.Uncommitted())
+			}
+		})
+		for i := range n {
+			v.todo = append(v.todo, conntrack.Op{Kind: conntrack.OpCreate, Flow: natted(uint16(i+1), uint16(i+1))})
+		}
+		c.Rush(true)
+		passes(t, c)
+		if count, _, err := k.Count(); err != nil || int(count) != n || len(left) != 1 || left[0] != 0 {
+			t.Errorf("%d entries (%v), want %d; said to be all with %v left, want once with none", count, err, n, left)
+		}
+	}
 }
 
 // TestCommitModes: who commits when.
