@@ -4,8 +4,8 @@ package syncproto
 
 import "github.com/tandem-ha/tandem/conntrack"
 
-// forgetPace is how many entries one slice of a Forget looks at, some 500 ns
-// each where own flows are asked and memory is cold.
+// forgetPace is how many entries one slice of a Forget looks at, most of them with
+// a look-up in own flows.
 const forgetPace = 8192
 
 // forgetting is a Forget under way: entries from kind and pos on are still to be
