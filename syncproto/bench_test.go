@@ -164,6 +164,20 @@ func benchmarkLife(b *testing.B, alive uint32) {
 	}
 }
 
+// BenchmarkRelease is how long the lock is held when the role is left with a
+// million own flows: an election waits for it.
+func BenchmarkRelease(b *testing.B) {
+	c := warm(1_000_000)
+	for b.Loop() {
+		c.a.Release(c.now)
+		b.StopTimer()
+		for i := range uint32(1_000_000) {
+			c.a.Tell(tcpFlow(i), c.now)
+		}
+		b.StartTimer()
+	}
+}
+
 // BenchmarkJoin is the whole of a million flows going to a peer that has none.
 func BenchmarkJoin(b *testing.B) {
 	const flows = 1000000

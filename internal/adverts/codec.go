@@ -42,7 +42,7 @@ const (
 	msgEnd                // Set
 	msgFenced
 	msgReleased
-	msgTakeOver
+	msgTakeOver // Value: until when the fence stands
 	msgHandOver
 	msgAllow
 	msgAnnounce

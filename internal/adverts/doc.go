@@ -13,6 +13,9 @@
 //	fence up
 //	       --- Fenced ----------------->  addresses in, announced
 //	       <-- AddressesIn ------------
+//	fence up
+//	       --- TakeOver --------------->  Active, advert is out, addresses in
+//	       <-- Promoting, AddressesIn -
 //	       <-- Demoting ---------------   adverts stopped
 //	RELEASE to the peer
 //	       --- Released --------------->  addresses out

@@ -63,13 +63,22 @@ func (l *loop) obeyFor(s *set, m *message) {
 	case msgReleased:
 		l.do(s, s.gate.released(m.Term))
 	case msgTakeOver:
-		l.refuseUnless(s.TakeOver(l.now), m)
+		l.takeOver(s, m)
 	case msgHandOver:
 		l.refuseUnless(s.HandOver(l.now), m)
 	case msgAnnounce:
 		l.announce(s)
 	case msgEnd:
 		l.end(s)
+	}
+}
+
+// takeOver is a promotion whose fence stands before it.
+func (l *loop) takeOver(s *set, m *message) {
+	l.refuseUnless(s.TakeOver(l.now), m)
+	l.perform(s)
+	if l.now < m.Value {
+		l.do(s, s.gate.fenced(s.gate.term))
 	}
 }
 

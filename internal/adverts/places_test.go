@@ -128,7 +128,7 @@ func TestVirtualMAC(t *testing.T) {
 	a.slow.Store(true) // its addresses stay until we release them, and it must not speak for them any more
 	a.HandOver("MAIN")
 	demoted := await[Demoting](a, "Demoting", nil)
-	b.TakeOver("MAIN")
+	b.TakeOver("MAIN", 0)
 	await[AddressesIn](b, "AddressesIn", nil)
 	eventually(t, 5*time.Second, "the former Active's device is mute", func() bool {
 		return strings.Contains(run(t, "ip", "-n", l.r[1], "link", "show", "eth0v10v4"), "qdisc blackhole")
@@ -158,7 +158,7 @@ func TestVirtualMAC(t *testing.T) {
 	// frames to a device that is down.
 	a.silent.Store(true)
 	b.HandOver("MAIN")
-	a.TakeOver("MAIN")
+	a.TakeOver("MAIN", 0)
 	await[Promoting](a, "Promoting", nil)
 	time.Sleep(100 * ms)
 	if got := first.from(lanMAC); len(got) > 0 {

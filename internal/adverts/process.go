@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"sync"
@@ -185,23 +186,34 @@ func orDefault(d, def time.Duration) time.Duration {
 func (p *Process) Events() <-chan Event { return p.events }
 
 // Fenced answers Promoting: the fence stands, the addresses may go in.
-func (p *Process) Fenced(set string, term uint32) { p.answer(msgFenced, set, term) }
+func (p *Process) Fenced(set string, term uint32) {
+	p.answer(message{Type: msgFenced, Term: term}, set)
+}
 
 // Released answers Demoting: the peer has the RELEASE, the addresses may go.
-func (p *Process) Released(set string, term uint32) { p.answer(msgReleased, set, term) }
+func (p *Process) Released(set string, term uint32) {
+	p.answer(message{Type: msgReleased, Term: term}, set)
+}
+
+// Ungated, for TakeOver: no address waits for a fence.
+const Ungated = math.MaxInt64
 
 // TakeOver makes a Backup Active at once: the Active hands the role over.
-// Promoting (cause handed-over) follows, or Refused.
-func (p *Process) TakeOver(set string) { p.answer(msgTakeOver, set, 0) }
+// Promoting (cause handed-over) follows, or Refused. Until fenced
+// (CLOCK_MONOTONIC ns) the fence stands already: so long the addresses go in
+// without waiting for Fenced.
+func (p *Process) TakeOver(set string, fenced int64) {
+	p.answer(message{Type: msgTakeOver, Value: fenced}, set)
+}
 
 // HandOver makes an Active a Backup without priority 0: the peer takes over.
 // Demoting (cause handed-over) follows, or Refused. If no peer speaks within
 // Active_Down_Interval the set takes the role back.
-func (p *Process) HandOver(set string) { p.answer(msgHandOver, set, 0) }
+func (p *Process) HandOver(set string) { p.answer(message{Type: msgHandOver}, set) }
 
 // Announce makes an Active announce its addresses again: others may believe a
 // router that was Active beside it. A Backup ignores it.
-func (p *Process) Announce(set string) { p.answer(msgAnnounce, set, 0) }
+func (p *Process) Announce(set string) { p.answer(message{Type: msgAnnounce}, set) }
 
 // Vouch says when the Active of the set Config.Vouched said last, elsewhere
 // than by adverts, that it is Active and sends them (CLOCK_MONOTONIC ns); 0: it
@@ -232,11 +244,12 @@ func (p *Process) Stop() {
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // answer is late where the set has ended. While it is sent the slot is that set's.
-func (p *Process) answer(t messageType, set string, term uint32) {
+func (p *Process) answer(m message, set string) {
 	p.naming.Lock()
 	defer p.naming.Unlock()
 	if i, ok := p.names.Load().set(set); ok {
-		p.post(message{Type: t, Set: i, Term: term})
+		m.Set = i
+		p.post(m)
 	}
 }
 

@@ -72,7 +72,7 @@ func TestReconfigure(t *testing.T) {
 	}
 	a.HandOver("MAIN")
 	await[AddressesOut](a, "AddressesOut", nil)
-	b.TakeOver("MAIN")
+	b.TakeOver("MAIN", 0)
 	await[AddressesIn](b, "AddressesIn", nil)
 	for addr, want := range map[string]bool{"10.2.0.102": true, "10.2.0.100": false, "10.2.0.101": false} {
 		b.wantAddress("eth1", addr, want)

@@ -298,7 +298,7 @@ func TestHandOver(t *testing.T) {
 	if d := await[Demoting](a, "Demoting", nil); d.Cause != vrrp.CauseHandedOver {
 		t.Errorf("demoted: %+v", d)
 	}
-	b.TakeOver("MAIN")
+	b.TakeOver("MAIN", 0)
 	p := await(b, "Promoting", promoted)
 	if p.Cause != vrrp.CauseHandedOver {
 		t.Errorf("promoted: %+v", p)
@@ -314,7 +314,7 @@ func TestHandOver(t *testing.T) {
 	a.AllowPreempt(true)
 	await(a, "Promoting", promoted)
 	// What the state does not allow is refused.
-	a.TakeOver("MAIN")
+	a.TakeOver("MAIN", 0)
 	if e := await[Refused](a, "Refused", nil); e.What != "take-over" {
 		t.Errorf("refused: %+v", e)
 	}
@@ -322,6 +322,38 @@ func TestHandOver(t *testing.T) {
 	b.HandOver("MAIN")
 	if e := await[Refused](b, "Refused", nil); e.What != "hand-over" {
 		t.Errorf("refused: %+v", e)
+	}
+}
+
+// Addresses of a hand-over go in without an answer for as long as the fence
+// stands already; of one whose fence is down they wait for it.
+func TestTakeOverBehindAFence(t *testing.T) {
+	_, a, b := pair(t, 100*ms)
+	none[Promoting](b, 300*ms)
+	a.AllowPreempt(false)
+	b.silent.Store(true)
+	for _, stands := range []bool{true, false} {
+		fenced := monotonic()
+		if stands {
+			fenced += int64(time.Second)
+		}
+		a.HandOver("MAIN")
+		await[Demoting](a, "Demoting", nil)
+		b.TakeOver("MAIN", fenced)
+		p := await(b, "Promoting", promoted)
+		if !stands {
+			await(b, "Demoting", func(e Demoting) bool { return e.Cause == vrrp.CauseRefused })
+			b.wantAddress("eth0", "10.1.0.100", false)
+			continue
+		}
+		await(b, "AddressesIn", func(e AddressesIn) bool { return e.Term == p.Term })
+		b.Fenced("MAIN", p.Term) // the daemon's word, which comes late, changes nothing
+		none[AddressesIn](b, 100*ms)
+		b.wantAddress("eth0", "10.1.0.100", true)
+		a.AllowPreempt(true)
+		await[AddressesIn](a, "AddressesIn", nil)
+		await[AddressesOut](b, "AddressesOut", nil)
+		a.AllowPreempt(false)
 	}
 }
 

@@ -113,11 +113,11 @@ func newExternal(e *election, here func() bool) *external {
 	return &external{election: e, here: here, stopped: make(chan struct{})}
 }
 
-func (x *external) Fenced(string)   {}
-func (x *external) Released(string) {}
-func (x *external) TakeOver(string) {}
-func (x *external) HandOver(string) {}
-func (x *external) Announce(string) {}
+func (x *external) Fenced(string)          {}
+func (x *external) Released(string)        {}
+func (x *external) TakeOver(string, int64) {}
+func (x *external) HandOver(string)        {}
+func (x *external) Announce(string)        {}
 
 // farewell is how long the link goes on after a release, so that it is heard.
 const farewell = 100 * time.Millisecond

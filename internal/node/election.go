@@ -60,9 +60,11 @@ func (e *election) String() string { return "election" }
 // Fenced, Released, TakeOver, HandOver, Announce and Stop are takeover.Election.
 func (e *election) Fenced(set string)   { e.proc.Fenced(set, e.termOf(set)) }
 func (e *election) Released(set string) { e.proc.Released(set, e.termOf(set)) }
-func (e *election) TakeOver(set string) { e.proc.TakeOver(set) }
 func (e *election) HandOver(set string) { e.proc.HandOver(set) }
 func (e *election) Announce(set string) { e.proc.Announce(set) }
+func (e *election) TakeOver(set string, fenced int64) {
+	e.proc.TakeOver(set, fenced)
+}
 
 // Stop ends the child in good order; Run sees its end.
 func (e *election) Stop() { go e.proc.Stop() }
@@ -251,7 +253,7 @@ func (e *election) reason(set, why string) {
 func (e *election) wouldPreempt(v adverts.WouldPreempt) {
 	if v.Set != e.followed || e.runner == nil {
 		if v.On {
-			e.TakeOver(v.Set)
+			e.TakeOver(v.Set, adverts.Ungated)
 		}
 		return
 	}

@@ -69,7 +69,7 @@ const (
 	ActAdopt                          // flows of the views become own flows
 	ActDropReleased                   // released own flows that the Active now owns go
 	ActBequeath                       // Peer is silent, and all its flows went to another
-	ActTakeOver                       // tell the election: the Active hands over to us
+	ActTakeOver                       // tell the election: the Active hands over to us, and the fence stands
 	ActHandOver                       // tell the election: the peer takes over from us
 	ActStopElection                   // priority 0 where still Active, addresses out, end
 	ActSetState                       // tell the peers: State

@@ -122,7 +122,7 @@ func (m *Machine) take(now int64) {
 	case PhaseCommitted:
 		if (m.says(PhaseGo) || m.says(PhaseDone)) && h.rushing { // done: its election did not wait for us
 			h.rushing = false
-			m.do(Action{Kind: ActTakeOver})
+			m.takeOver()
 		}
 	}
 }

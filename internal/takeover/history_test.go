@@ -44,3 +44,38 @@ func TestHistory(t *testing.T) {
 		}
 	})
 }
+
+// An Active that releases the role is succeeded behind a fence that stands before
+// the election is asked, and the record says that it stood from the decision on.
+func TestFenceBeforeTheElection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w, _ := running(t, false)
+		r.Post(Event{Kind: EvPeerUp, Peer: 1, Name: "r2"})
+		r.Post(Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleActive}})
+		r.Post(Event{Kind: EvPeerState, Peer: 1, State: State{Role: RoleBackup}})
+		synctest.Wait()
+		raised := r.cfg.Now()
+		if w.fenced != raised+int64(500*time.Millisecond) || len(w.said) < 2 || w.said[len(w.said)-2] != "fence up 500ms" || w.said[len(w.said)-1] != "take over" {
+			t.Fatalf("done: %v; the fence stands until %d, said at %d", w.said, w.fenced, raised)
+		}
+		time.Sleep(10 * time.Millisecond)
+		decided := r.cfg.Now()
+		r.Promoting("the role was handed over by the peer", decided, 0)
+		time.Sleep(5 * time.Millisecond)
+		r.Post(Event{Kind: EvAddressesIn})
+		time.Sleep(time.Second)
+		if got := r.Status().Records; len(got) != 1 || got[0].FenceUp != decided || got[0].AddressesIn <= decided || got[0].FenceDown == 0 {
+			t.Errorf("decided at %d: %+v", decided, got)
+		}
+		r.Post(Event{Kind: EvDemoting, Cause: "an interface of the set went down"})
+		r.Post(Event{Kind: EvAddressesOut})
+		time.Sleep(2 * time.Second)
+		decided = r.cfg.Now()
+		time.Sleep(time.Millisecond)
+		r.Promoting("the Active was silent", decided, 0) // no word raised the fence before
+		time.Sleep(time.Second)
+		if got := r.Status().Records; len(got) != 2 || got[1].FenceUp <= decided {
+			t.Errorf("decided at %d: %+v", decided, got)
+		}
+	})
+}

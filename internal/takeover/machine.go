@@ -219,6 +219,15 @@ func (m *Machine) heard(id PeerID, s State) {
 		}
 	}
 	m.note("the Active released the role")
+	m.takeOver()
+}
+
+// takeOver has the election make this node Active. The fence stands before it is
+// asked, so that the addresses need not wait for our answer to its promotion.
+func (m *Machine) takeOver() {
+	if !mutant.AnnounceFirst {
+		m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
+	}
 	m.do(Action{Kind: ActTakeOver})
 }
 
@@ -250,7 +259,7 @@ func (m *Machine) settleAlone(now int64) {
 	if m.alone() && now >= m.due+int64(m.timing.Alone) {
 		m.due = now // ask again, later, if the election refuses
 		m.note("no tandem peer was ever heard: preempting without a copy")
-		m.do(Action{Kind: ActTakeOver})
+		m.takeOver()
 	}
 }
 
@@ -297,7 +306,8 @@ func (m *Machine) renewFence(now int64) {
 }
 
 // demote: RELEASE before the addresses go, because their going kills entries
-// whose deaths are no news.
+// whose deaths are no news. It looks at every own flow: the peers, one of whom
+// succeeds us, hear of the role before.
 func (m *Machine) demote(now int64, cause string) {
 	m.stage, m.resumed = stageYielding, false
 	m.fenceUntil = 0
@@ -308,6 +318,7 @@ func (m *Machine) demote(now int64, cause string) {
 	}
 	m.hand = handOver{failed: m.hand.failed}
 	m.fail("the role was lost meanwhile: " + cause)
+	m.say()
 	m.release()
 }
 

@@ -16,6 +16,7 @@ type modelNode struct {
 	m         *Machine
 	addresses bool
 	fence     bool
+	granted   bool // its addresses are on their way in without ActFenced
 	said      State
 	active    bool // as the replica was told
 	stopped   bool
@@ -79,7 +80,10 @@ func (w *model) carryOut(i int, a Action) {
 		if !n.fence {
 			w.t.Fatalf("node %d: addresses allowed without the fence", i)
 		}
-		w.after(w.delay("install"), i, Event{Kind: EvAddressesIn})
+		if !n.granted {
+			w.after(w.delay("install"), i, Event{Kind: EvAddressesIn})
+		}
+		n.granted = false
 	case ActReleased:
 		w.after(w.delay("remove"), i, Event{Kind: EvAddressesOut})
 	case ActRush:
@@ -87,7 +91,15 @@ func (w *model) carryOut(i int, a Action) {
 			w.after(w.delay("commit"), i, Event{Kind: EvCommitted, On: true})
 		}
 	case ActTakeOver:
-		w.after(w.delay("election"), i, Event{Kind: EvPromoting, Cause: "handed-over"})
+		if !n.fence {
+			w.t.Fatalf("node %d: it takes over without the fence", i)
+		}
+		elected := w.delay("election")
+		n.granted = !n.m.Active()
+		w.after(elected, i, Event{Kind: EvPromoting, Cause: "handed-over"})
+		if n.granted {
+			w.after(elected+w.delay("install"), i, Event{Kind: EvAddressesIn})
+		}
 	case ActHandOver:
 		left := w.delay("election")
 		w.after(left, i, Event{Kind: EvDemoting, Cause: "handed-over"})

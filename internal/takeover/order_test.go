@@ -20,9 +20,10 @@ import (
 
 // world is everything around a runner: it writes down what it is told.
 type world struct {
-	mu    sync.Mutex
-	said  []string
-	stale bool
+	mu     sync.Mutex
+	said   []string
+	stale  bool
+	fenced int64 // as TakeOver was told
 }
 
 func (w *world) say(format string, args ...any) {
@@ -33,7 +34,6 @@ func (w *world) say(format string, args ...any) {
 
 func (w *world) Fenced(string)         { w.say("fenced") }
 func (w *world) Released(string)       { w.say("released") }
-func (w *world) TakeOver(string)       { w.say("take over") }
 func (w *world) HandOver(string)       { w.say("hand over") }
 func (w *world) Announce(string)       { w.say("announce") }
 func (w *world) Stop()                 { w.say("stop") }
@@ -48,7 +48,11 @@ func (w *world) Reclaim(PeerID)        { w.say("reclaim") }
 func (w *world) DropReleased()         { w.say("drop released") }
 func (w *world) Bequeath(PeerID)       { w.say("bequeath") }
 func (w *world) Stale() bool           { return w.stale }
-func (w *world) lenient(on bool)       { w.say("lenient %t", on) }
+func (w *world) TakeOver(_ string, fenced int64) {
+	w.fenced = fenced
+	w.say("take over")
+}
+func (w *world) lenient(on bool) { w.say("lenient %t", on) }
 
 // slowKernel takes 10 ms for a batch, and has every flow with an odd timeout.
 type slowKernel struct{}

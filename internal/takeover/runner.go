@@ -17,7 +17,7 @@ import (
 type Election interface {
 	Fenced(set string)
 	Released(set string)
-	TakeOver(set string)
+	TakeOver(set string, fenced int64) // fenced: until when the fence stands already
 	HandOver(set string)
 	Announce(set string)
 	Stop() // returns at once
@@ -93,12 +93,17 @@ type Runner struct {
 	records []Record
 	yields  []Yield
 	fence   bool
+	up      standing
 	lenient bool // the runner's own
 	before  uint64
 	held    string
 	orders  uint32
 	waiters map[uint32]*waiter
 }
+
+// standing is since when the fence stands, and until when it does without
+// another word; nanoseconds of CLOCK_MONOTONIC.
+type standing struct{ from, until int64 }
 
 // NewRunner makes a runner of a Backup. Config.Committer may be set until Run.
 func NewRunner(cfg Config) *Runner {
@@ -126,7 +131,11 @@ func (r *Runner) Promoting(cause string, decided int64, silence time.Duration) {
 func (r *Runner) record(cause string, decided int64, silence time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.records = append(r.records, Record{Cause: cause, Wall: time.Now(), Decided: decided, Silence: silence})
+	rec := Record{Cause: cause, Wall: time.Now(), Decided: decided, Silence: silence}
+	if r.up.until > decided { // the peer's word raised it
+		rec.FenceUp, r.before = max(decided, r.up.from), r.committedSoFar()
+	}
+	r.records = append(r.records, rec)
 	if len(r.records) > history {
 		r.records = r.records[1:]
 	}
@@ -174,14 +183,16 @@ func (r *Runner) carryOut(a Action) {
 		if mutant.AnnounceFirst {
 			time.Sleep(mutant.NotifyTime)
 		}
+		began := r.cfg.Now()
 		if !mutant.NoFence {
 			r.cfg.Fence.Up(a.D)
 		}
-		r.fenceIsUp()
+		r.fenceIsUp(began + int64(a.D))
 	case ActFenceRenew:
 		r.cfg.Fence.Renew(a.D)
 	case ActFenceDown:
 		r.cfg.Fence.Down()
+		r.fenceIsDown()
 	case ActSetActive:
 		r.setLenient(a.On)
 		r.cfg.Replica.SetActive(a.On)
@@ -211,7 +222,7 @@ func (r *Runner) carryOut(a Action) {
 	case ActBequeath:
 		r.cfg.Replica.Bequeath(a.Peer)
 	case ActTakeOver:
-		r.cfg.Election.TakeOver(r.cfg.Set)
+		r.cfg.Election.TakeOver(r.cfg.Set, r.up.until)
 	case ActHandOver:
 		r.cfg.Election.HandOver(r.cfg.Set)
 	case ActStopElection:
@@ -288,13 +299,24 @@ func (r *Runner) setLenient(on bool) {
 
 // fenceIsUp marks the moment in the record of a takeover; the fence of a yield
 // finds it marked already.
-func (r *Runner) fenceIsUp() {
+func (r *Runner) fenceIsUp(until int64) {
+	now := r.cfg.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.up.until < now {
+		r.up.from = now
+	}
+	r.up.until = until
 	if n := len(r.records); n > 0 && r.records[n-1].FenceUp == 0 {
-		r.records[n-1].FenceUp = r.cfg.Now()
+		r.records[n-1].FenceUp = now
 		r.before = r.committedSoFar()
 	}
+}
+
+func (r *Runner) fenceIsDown() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up = standing{}
 }
 
 func (r *Runner) committedSoFar() uint64 {
