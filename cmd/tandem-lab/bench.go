@@ -48,6 +48,7 @@ func oneBench(name, about string) *cli.Command {
 			&cli.DurationFlag{Name: "life", Usage: "how long a connection of bench sync lives", Value: time.Second},
 			&cli.DurationFlag{Name: "interval", Usage: "advertise-interval of the pair", Value: 100 * time.Millisecond},
 			&cli.StringFlag{Name: "fault", Usage: "how the Active fails in bench failover: " + strings.Join(benchlab.FaultNames(), ", "), Value: benchlab.FaultNames()[0]},
+			&cli.IntFlag{Name: "strikes", Usage: "how often the fault strikes in one run of bench failover; the Active is back before each", Value: 1},
 			&cli.DurationFlag{Name: "freeze", Usage: "how long fault freeze lasts", Value: 500 * time.Millisecond},
 			&cli.DurationFlag{Name: "for", Usage: "how long bench busy watches", Value: time.Minute},
 			&cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print the report as JSON; progress goes to stderr either way"},
@@ -69,7 +70,7 @@ func runBench(c *cli.Context, name string) error {
 		Tandem: path, Out: os.Stderr, Live: isTerminal(os.Stderr),
 		Compare: c.Bool("compare"), Modes: c.Bool("modes"), Runs: c.Int("n"), Flows: c.Int("flows"), Rate: c.Int("rate"),
 		Life: c.Duration("life"), Advert: c.Duration("interval"),
-		Fault: c.String("fault"), Freeze: c.Duration("freeze"), For: c.Duration("for"),
+		Fault: c.String("fault"), Strikes: c.Int("strikes"), Freeze: c.Duration("freeze"), For: c.Duration("for"),
 	})
 	if report == nil || len(report.Runs) == 0 {
 		return err

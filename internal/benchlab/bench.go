@@ -25,6 +25,7 @@ type Options struct {
 	Life    time.Duration // of a connection, bench sync; default 1 s
 	Advert  time.Duration // advertise-interval, default 100 ms
 	Fault   string        // of FaultNames, bench failover; default "power"
+	Strikes int           // of the fault in one run, bench failover; default 1
 	Freeze  time.Duration // how long fault "freeze" lasts, default 500 ms
 	For     time.Duration // how long bench busy watches; default 1 min
 
@@ -69,6 +70,7 @@ func (b *bench) fill(o Options) (Options, error) {
 		}
 	}
 	set(&o.Runs, 3)
+	set(&o.Strikes, 1)
 	set(&o.Flows, b.flows)
 	set(&o.Rate, b.rate)
 	if o.Life == 0 {
@@ -95,6 +97,8 @@ func (b *bench) fill(o Options) (Options, error) {
 	switch {
 	case o.Runs < 1 || o.Runs > 1000:
 		return o, fmt.Errorf("%d runs: want 1 to 1000", o.Runs)
+	case o.Strikes < 1 || o.Strikes > 1000 || o.Strikes > 1 && b.name != failoverName:
+		return o, fmt.Errorf("%d strikes: want 1 to 1000, and of bench %s", o.Strikes, failoverName)
 	case o.Flows < 100 || o.Flows > b.most:
 		return o, fmt.Errorf("%d flows: want 100 to %d", o.Flows, b.most)
 	case o.Rate < 100 || o.Rate > 200_000:
@@ -149,13 +153,23 @@ func (s *stand) rounds(ctx context.Context, b *bench, report *Report) error {
 		for i := range systems {
 			sys := systems[(i+round)%len(systems)]
 			s.head = fmt.Sprintf("round %d of %d, %s: ", round+1, s.opts.Runs, sys.name())
-			run, err := s.once(ctx, b, sys)
-			run.Round, run.System = round+1, sys.name()
-			report.Runs = append(report.Runs, run)
-			if err != nil {
+			parts := 0
+			s.part = func(v Values, took time.Duration, trouble error) {
+				parts++
+				run := Sample{Round: round*s.opts.Strikes + parts, System: sys.name(), Took: took.Seconds(), Values: v}
+				if trouble != nil {
+					run.Trouble = trouble.Error()
+				}
+				report.Runs = append(report.Runs, run)
+				which := ""
+				if s.opts.Strikes > 1 {
+					which = fmt.Sprintf("strike %d of %d: ", parts, s.opts.Strikes)
+				}
+				s.say("%s%s", which, report.brief(&run))
+			}
+			if err := s.once(ctx, b, sys); err != nil {
 				return fmt.Errorf("%s%w", s.head, err)
 			}
-			s.say("%s", report.brief(&run))
 		}
 	}
 	s.head = ""
@@ -169,20 +183,19 @@ const patienceFactor = 4
 // once runs one system once, from an empty kernel table to an empty one. What
 // went wrong with the system is part of the sample; the error is of the lab, or
 // an interrupt.
-func (s *stand) once(ctx context.Context, b *bench, sys system) (run Sample, err error) {
+func (s *stand) once(ctx context.Context, b *bench, sys system) error {
 	limited, cancel := context.WithTimeoutCause(ctx, patienceFactor*b.estimate(&s.opts)+time.Minute, errors.New("it takes too long"))
 	defer cancel()
 	began := time.Now()
+	var v Values
 	trouble := sys.start(limited)
 	if trouble == nil {
-		run.Values, trouble = b.run(limited, s, sys)
+		v, trouble = b.run(limited, s, sys)
 	}
-	run.Took = time.Since(began).Seconds()
+	took := time.Since(began)
 	if err := context.Cause(ctx); err != nil {
-		return run, errors.Join(err, sys.stop())
+		return errors.Join(err, sys.stop())
 	}
-	if trouble = errors.Join(trouble, sys.stop()); trouble != nil {
-		run.Trouble = trouble.Error()
-	}
-	return run, errors.Join(s.powerOn(), s.empty(ctx))
+	s.part(v, took, errors.Join(trouble, sys.stop()))
+	return errors.Join(s.powerOn(), s.empty(ctx))
 }

@@ -67,10 +67,13 @@ func TestFaults(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			opts := miniature(t)
-			opts.Fault, opts.Runs = f.name, 5
+			opts.Fault, opts.Strikes = f.name, 5
 			r, err := Run(t.Context(), failoverName, opts)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if len(r.Runs) != opts.Strikes {
+				t.Errorf("%d strikes were measured, want %d", len(r.Runs), opts.Strikes)
 			}
 			for i := range r.Runs {
 				plausible(t, &r.Runs[i])

@@ -22,6 +22,7 @@ import (
 type fault struct {
 	name, about string
 	said        bool // the Active can say that it goes
+	ends        bool // its daemons are over then
 	// strike returns what undoes that which would outlast the daemons, or nil.
 	strike func(ctx context.Context, s *stand, sys system) (mend func() error, err error)
 }
@@ -35,21 +36,21 @@ func (f *fault) limit(o *Options) time.Duration {
 }
 
 var faults = []fault{
-	{"power", "its power is cut", false, func(_ context.Context, s *stand, _ system) (func() error, error) {
+	{"power", "its power is cut", false, true, func(_ context.Context, s *stand, _ system) (func() error, error) {
 		_, err := s.lab.R1.PowerOff()
 		return nil, err // once puts it on
 	}},
-	{"link", "its LAN interface goes down", true, func(_ context.Context, s *stand, _ system) (func() error, error) {
+	{"link", "its LAN interface goes down", true, false, func(_ context.Context, s *stand, _ system) (func() error, error) {
 		_, err := s.lab.R1.LinkDown("eth0")
 		return func() error { return s.lab.R1.LinkUp("eth0") }, err
 	}},
-	{"kill", "its daemons get SIGKILL", false, func(_ context.Context, s *stand, sys system) (func() error, error) {
+	{"kill", "its daemons get SIGKILL", false, true, func(_ context.Context, s *stand, sys system) (func() error, error) {
 		return nil, signal(sys.daemons(s.lab.R1), unix.SIGKILL)
 	}},
-	{"stop", "its daemons are stopped, the one that elects first", true, func(_ context.Context, s *stand, sys system) (func() error, error) {
+	{"stop", "its daemons are stopped, the one that elects first", true, true, func(_ context.Context, s *stand, sys system) (func() error, error) {
 		return nil, signal(sys.daemons(s.lab.R1), unix.SIGTERM)
 	}},
-	{"freeze", "all of its processes stand still for a time, and go on", false, freeze},
+	{"freeze", "all of its processes stand still for a time, and go on", false, false, freeze},
 }
 
 // FaultNames lists the faults of bench failover.

@@ -51,19 +51,24 @@ func (p *peers) start(ctx context.Context) (err error) {
 	}
 	p.byRouter = map[*netlab.Router][]*netlab.Process{}
 	for _, r := range p.lab.Routers() {
-		if err := p.startOn(ctx, r); err != nil {
+		if err := errors.Join(p.startOn(ctx, r), p.awaitReady(ctx, r)); err != nil {
 			return err
 		}
-		role := "primary"
-		if r == p.lab.R2 {
-			role = "backup"
-		}
-		err := p.await(ctx, 40*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
-			return p.ready(r, role), p.ended()
-		})
-		if err != nil {
-			return fmt.Errorf("%w; last words:\n%s", err, p.lastWords(r))
-		}
+	}
+	return nil
+}
+
+// awaitReady waits until a router has its first role, and its script has run.
+func (p *peers) awaitReady(ctx context.Context, r *netlab.Router) error {
+	role := "primary"
+	if r == p.lab.R2 {
+		role = "backup"
+	}
+	err := p.await(ctx, 40*time.Second, r.Name+" to have run its script as "+role, func() (bool, error) {
+		return p.ready(r, role), p.ended()
+	})
+	if err != nil {
+		return fmt.Errorf("%w; last words:\n%s", err, p.lastWords(r))
 	}
 	return nil
 }
@@ -189,6 +194,22 @@ func (p *peers) leave() error {
 // join: the keepalived of r2 becomes backup and has its script ask for a full
 // copy.
 func (p *peers) join(ctx context.Context) error { return p.startOn(ctx, p.lab.R2) }
+
+func (p *peers) back(ctx context.Context, ended bool) error {
+	if r := p.lab.R1; ended {
+		p.end(p.byRouter[r])
+		delete(p.byRouter, r)
+		for _, name := range []string{"role", "lock", "keepalived.pid", "vrrp.pid"} { // a boot empties /run
+			if err := os.Remove(p.path(r, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove what a daemon left: %w", err)
+			}
+		}
+		if err := p.startOn(ctx, r); err != nil {
+			return err
+		}
+	}
+	return errors.Join(p.awaitReady(ctx, p.lab.R1), p.awaitReady(ctx, p.lab.R2))
+}
 
 // stop ends the backup first, so that nobody takes over.
 func (p *peers) stop() (err error) {

@@ -38,9 +38,10 @@ type Sample struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// Spread is a median with its extremes.
+// Spread is a median with the value that 99 of 100 do not exceed, and the extremes.
 type Spread struct {
 	Median float64 `json:"median"`
+	P99    float64 `json:"p99"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
 	N      int     `json:"n"`
@@ -194,7 +195,7 @@ func (r *Report) collect(name, system string) (values, ratios []float64) {
 
 func spreadOf(v []float64) Spread {
 	s := slices.Sorted(slices.Values(v))
-	return Spread{Median: (s[(len(s)-1)/2] + s[len(s)/2]) / 2, Min: s[0], Max: s[len(s)-1], N: len(s)}
+	return Spread{Median: (s[(len(s)-1)/2] + s[len(s)/2]) / 2, P99: s[(len(s)*99+99)/100-1], Min: s[0], Max: s[len(s)-1], N: len(s)}
 }
 
 // brief is one run in a line.
@@ -246,7 +247,7 @@ func (r *Report) Text(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n%s, %d CPUs, Linux %s, load at start %s\n%d flows, %d/s, life %d ms, adverts each %s, %d runs\n\n", r.title(),
 		r.Machine.CPU, r.Machine.CPUs, r.Machine.Kernel, r.Machine.Load, r.Flows, r.Rate, r.LifeMS, r.Advert, len(r.Runs))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "figure\tsystem\tmedian\tfrom\tto\tunit\ttimes tandem's\taim")
+	fmt.Fprintln(t, "figure\tsystem\tmedian\tp99\tfrom\tto\tunit\ttimes tandem's\taim")
 	for _, s := range r.Summary {
 		i := slices.IndexFunc(r.Figures, func(f Figure) bool { return f.Name == s.Figure })
 		f := &r.Figures[i]
@@ -257,7 +258,7 @@ func (r *Report) Text(w io.Writer) {
 		if f.Aim != 0 && s.System == "tandem" {
 			aim = number(f.Aim) + " " + f.judge(s.Value.Median)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, s.System, number(s.Value.Median), number(s.Value.Min), number(s.Value.Max), f.Unit, ratio, aim)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, s.System, number(s.Value.Median), number(s.Value.P99), number(s.Value.Min), number(s.Value.Max), f.Unit, ratio, aim)
 	}
 	_ = t.Flush() // to a writer that does not fail, or whose failure the caller sees
 	fmt.Fprintln(w)

@@ -38,16 +38,29 @@ func testReport() *Report {
 // Ratios are taken within a round, "beyond" too.
 func TestSummary(t *testing.T) {
 	want := []Summary{
-		{"us", "nobody", Spread{42, 40, 44, 2}, &Spread{(40./50 + 44./56) / 2, 44. / 56, 40. / 50, 2}},
-		{"us", "tandem", Spread{53, 50, 56, 2}, nil},
-		{"us", "conntrackd-direct", Spread{262, 240, 284, 2}, &Spread{(240./50 + 284./56) / 2, 240. / 50, 284. / 56, 2}},
-		{"us_beyond", "tandem", Spread{11, 10, 12, 2}, nil},
-		{"us_beyond", "conntrackd-direct", Spread{220, 200, 240, 2}, &Spread{20, 20, 20, 2}},
-		{"rate", "tandem", Spread{90, 90, 90, 1}, nil},
+		{"us", "nobody", Spread{42, 44, 40, 44, 2}, &Spread{(40./50 + 44./56) / 2, 40. / 50, 44. / 56, 40. / 50, 2}},
+		{"us", "tandem", Spread{53, 56, 50, 56, 2}, nil},
+		{"us", "conntrackd-direct", Spread{262, 284, 240, 284, 2}, &Spread{(240./50 + 284./56) / 2, 284. / 56, 240. / 50, 284. / 56, 2}},
+		{"us_beyond", "tandem", Spread{11, 12, 10, 12, 2}, nil},
+		{"us_beyond", "conntrackd-direct", Spread{220, 240, 200, 240, 2}, &Spread{20, 20, 20, 20, 2}},
+		{"rate", "tandem", Spread{90, 90, 90, 90, 1}, nil},
 	}
 	close := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) < 1e-9 })
 	if d := cmp.Diff(want, testReport().Summary, close); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// Of a hundred values one may be above the p99, of fewer none.
+func TestP99(t *testing.T) {
+	for n, want := range map[int]float64{1: 1, 2: 2, 99: 99, 100: 99, 101: 100, 200: 198} {
+		v := make([]float64, n)
+		for i := range v {
+			v[i] = float64(n - i)
+		}
+		if got := spreadOf(v).P99; got != want {
+			t.Errorf("of %d: %g, want %g", n, got, want)
+		}
 	}
 }
 
@@ -57,9 +70,9 @@ func TestText(t *testing.T) {
 	var b bytes.Buffer
 	testReport().Text(&b)
 	for _, line := range []string{
-		"us_beyond tandem 11.0 10.0 12.0 us 12.0 reached",
-		"us_beyond conntrackd-direct 220 200 240 us 20.0 (20.0 to 20.0)",
-		"rate tandem 90.0 90.0 90.0 /s 100 missed",
+		"us_beyond tandem 11.0 12.0 10.0 12.0 us 12.0 reached",
+		"us_beyond conntrackd-direct 220 240 200 240 us 20.0 (20.0 to 20.0)",
+		"rate tandem 90.0 90.0 90.0 90.0 /s 100 missed",
 	} {
 		if !strings.Contains(spaces.ReplaceAllString(b.String(), " "), line) {
 			t.Errorf("no line %q in\n%s", line, b.String())
@@ -184,7 +197,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	for _, o := range []Options{{Runs: -1}, {Flows: 10}, {Flows: 5_000_000}, {Rate: 5}, {Life: -1}} {
+	for _, o := range []Options{{Runs: -1}, {Flows: 10}, {Flows: 5_000_000}, {Rate: 5}, {Life: -1}, {Strikes: 2}} {
 		if _, err := Run(t.Context(), "sync", o); err == nil {
 			t.Errorf("took %+v", o)
 		}

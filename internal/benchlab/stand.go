@@ -24,6 +24,7 @@ type stand struct {
 	crowd   *load.Crowd
 	tables  map[*netlab.Router]*conntrack.Table
 	restore func() error
+	part    func(Values, time.Duration, error) // takes what a part of the run gave; the last is run's own
 }
 
 func (s *stand) open() (err error) {

@@ -33,6 +33,9 @@ type system interface {
 	// leave ends what runs on r2 and empties its kernel table; join starts it again.
 	leave() error
 	join(ctx context.Context) error
+	// back ends when r1, which has failed, forwards again and r2 stands by; ended:
+	// what ran on r1 is over, or about to be.
+	back(ctx context.Context, ended bool) error
 	// stop ends all of it, and leaves no virtual address.
 	stop() error
 }
@@ -49,6 +52,7 @@ func (n *nobody) daemons(*netlab.Router) []int            { return nil }
 func (n *nobody) promotions(context.Context) (int, error) { return 0, nil }
 func (n *nobody) leave() error                            { return nil }
 func (n *nobody) join(context.Context) error              { return nil }
+func (n *nobody) back(context.Context, bool) error        { return nil }
 func (n *nobody) stop() error                             { return n.lab.R1.DropVIPs() }
 
 // tandem is a daemon on each router.
@@ -124,6 +128,15 @@ func (t *tandem) promotions(ctx context.Context) (n int, err error) {
 func (t *tandem) leave() error { return errors.Join(t.end(t.lab.R2), t.flush(t.lab.R2)) }
 
 func (t *tandem) join(context.Context) error { return t.pair.Start(t.lab.R2) }
+
+func (t *tandem) back(ctx context.Context, ended bool) error {
+	if ended {
+		if err := errors.Join(t.end(t.lab.R1), t.pair.Start(t.lab.R1)); err != nil {
+			return err
+		}
+	}
+	return t.pair.AwaitReady(ctx, t.lab.R1, 60*time.Second)
+}
 
 // stop ends the Backup first, so that nobody takes over.
 func (t *tandem) stop() (err error) {
