@@ -218,8 +218,8 @@ func (m *Machine) heard(id PeerID, s State) {
 			return
 		}
 	}
-	m.note("the Active released the role")
 	m.takeOver()
+	m.note("the Active released the role")
 }
 
 // takeOver has the election make this node Active. The fence stands before it is
@@ -307,19 +307,20 @@ func (m *Machine) renewFence(now int64) {
 
 // demote: RELEASE before the addresses go, because their going kills entries
 // whose deaths are no news. It looks at every own flow: the peers, one of whom
-// succeeds us, hear of the role before.
+// succeeds us, hear of the role before. The log hears last: it may be slow.
 func (m *Machine) demote(now int64, cause string) {
 	m.stage, m.resumed = stageYielding, false
 	m.fenceUntil = 0
-	m.note("yield: " + cause)
 	if m.hand.phase == PhaseGo {
 		m.hand.deadline = now + int64(m.timing.Taken)
+		m.note("yield: " + cause)
 		return // the addresses stay until the peer has them: give
 	}
 	m.hand = handOver{failed: m.hand.failed}
 	m.fail("the role was lost meanwhile: " + cause)
 	m.say()
 	m.release()
+	m.note("yield: " + cause)
 }
 
 func (m *Machine) release() {
