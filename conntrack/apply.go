@@ -35,6 +35,10 @@ const (
 	// OpLiberal sets BE_LIBERAL in the TCP entry with the flow's original tuple
 	// and leaves the rest: windows that are stale do no harm then. ENOENT.
 	OpLiberal
+	// OpRenew sets the timeout of the entry with the flow's original tuple and
+	// leaves the rest. ENOENT: also of one that has run out and that the kernel
+	// has not removed yet. EPERM: its timeout is fixed.
+	OpRenew
 )
 
 // Op is one change of the kernel table. Apply sets Err to nil or the kernel's
@@ -123,6 +127,10 @@ func (t *Table) encodeBatch(ops []Op, first uint32) (n int, last uint32) {
 			k := op.Flow.Key()
 			final, last = len(b), seq+1
 			b = appendLiberal(b, &k, seq+1)
+		case OpRenew:
+			k := op.Flow.Key()
+			final, last = len(b), seq+1
+			b = appendRenew(b, &k, op.Flow.Timeout, seq+1)
 		}
 	}
 	if len(b) > 0 {

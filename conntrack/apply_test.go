@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -292,4 +293,35 @@ func TestRefusalDoesNotEcho(t *testing.T) {
 	if err != nil || len(m.Payload) != 4+sizeofHeader || binary.NativeEndian.Uint32(m.Payload[12:]) != 7 {
 		t.Errorf("answer of %d bytes: %v, %v", len(m.Payload), m, err)
 	}
+}
+
+// TestRenew: a timeout is set and nothing else; of an entry that has run out the
+// kernel says at once that it is not there, though it removes it later.
+func TestRenew(t *testing.T) {
+	newNamespace(t)
+	table := openTable(t)
+	short, lasting, fixed := numbered(3)[0].Flow, numbered(3)[1].Flow, numbered(3)[2].Flow
+	short.Timeout, lasting.Timeout = 1, 50
+	fixed.Status |= FixedTimeout
+	mustApply(t, table, Op{Flow: short}, Op{Flow: lasting}, Op{Flow: fixed})
+	time.Sleep(2100 * time.Millisecond)
+	ops := []Op{{Kind: OpRenew, Flow: short}, {Kind: OpRenew, Flow: lasting}, {Kind: OpRenew, Flow: fixed}, {Kind: OpRenew, Flow: numberedFrom(9, 1)[0].Flow}}
+	for i := range ops {
+		ops[i].Flow.Timeout = 600
+	}
+	if err := table.Apply(ops); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []error{unix.ENOENT, nil, unix.EPERM, unix.ENOENT} {
+		if ops[i].Err != want {
+			t.Errorf("renewal %d: %v, want %v", i, ops[i].Err, want)
+		}
+	}
+	var got Flow
+	k := lasting.Key()
+	if ok, err := table.Get(&k, &got); !ok || err != nil || got.Timeout < 595 || got.Timeout > 600 {
+		t.Fatalf("the entry has %d s: %v, %v", got.Timeout, ok, err)
+	}
+	got.Timeout = lasting.Timeout
+	compareFlow(t, "renewed", asShown(lasting), got)
 }

@@ -181,6 +181,13 @@ func appendLiberal(b []byte, k *Key, seq uint32) []byte {
 	return endMessage(endNest(endNest(b, inner), outer), start)
 }
 
+// appendRenew appends an update of the timeout, in seconds, and of nothing else.
+func appendRenew(b []byte, k *Key, timeout, seq uint32) []byte {
+	start := len(b)
+	b = appendKeyed(b, msgNew, k, seq, 0)
+	return endMessage(append32(b, ctaTimeout, timeout), start)
+}
+
 // appendNAT appends one translation with an exact address and, where the
 // protocol has one, an exact port: a range without a port lets the kernel
 // choose another.

@@ -160,6 +160,9 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe b
 		}
 	}
 	v.settle(t, i, &rec.flow, stale, ripe)
+	if fresh {
+		v.renewSoon(t, i)
+	}
 }
 
 func (b *body) ageAt(now, at int64) uint32 { return (ticks(now) - ticks(at)) & tickMask }

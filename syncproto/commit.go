@@ -17,7 +17,8 @@ type Token uint32
 const (
 	tokenDelete Token = 1 << (29 + iota)
 	tokenRoom         // a deletion that makes room for the Op after it
-	tokenEntry  Token = 1<<29 - 1
+	tokenRenew
+	tokenEntry Token = 1<<29 - 1
 )
 
 func (tok Token) entry() (kind, uint32) {
@@ -34,7 +35,7 @@ type scanning struct {
 
 // Pending appends at most max operations that the kernel table lacks: first
 // deletions, then creations and replacements of flows whose age here is above
-// minAge; the hottest first when minAge is 0. Every Token must come back in
+// minAge; the hottest first when minAge is 0; last, timeouts to be set anew. Every Token must come back in
 // Done; until then its flow is not offered again. Sometimes a deletion with a
 // token of its own comes before the replacement that needs it, so that ops may
 // grow by max+1.
@@ -59,6 +60,9 @@ func (v *View) Pending(ops []conntrack.Op, tokens []Token, max int, minAge time.
 		}
 	} else {
 		g.hottest(now)
+	}
+	for k := range v.aging {
+		g.renewals(kind(k))
 	}
 	return g.ops, g.tokens
 }
@@ -213,9 +217,12 @@ func (v *View) Done(tokens []Token, ops []conntrack.Op) {
 		k, i := tok.entry()
 		t := &v.tabs[k]
 		t.at(i).clear(viewBusy)
-		if tok&tokenDelete != 0 {
+		switch {
+		case tok&tokenDelete != 0:
 			v.deleted(t, i, ops[j].Err)
-		} else {
+		case tok&tokenRenew != 0:
+			v.renewed(t, i, ops[j].Err)
+		default:
 			v.written(t, i, ops[j].Kind == conntrack.OpReplace, crowded, ops[j].Err)
 		}
 		crowded = false
@@ -309,13 +316,21 @@ func (v *View) Lost(k *conntrack.Key) bool {
 	if !b.has(viewKernel) || b.has(viewBusy) {
 		return false
 	}
+	v.lost(t, i)
+	return true
+}
+
+// lost is Lost of an entry. Of a dead one nothing is left to be done.
+func (v *View) lost(t *table, i uint32) {
+	b := t.at(i)
 	b.clear(viewKernel)
-	if b.has(viewFormer) && v.complete && !v.sweep.running {
+	switch {
+	case b.has(viewDead):
+	case b.has(viewFormer) && v.complete && !v.sweep.running:
 		v.drop(t, i, false)
-	} else if !v.n.active {
+	case !v.n.active || !b.has(viewLate):
 		v.want[t.kind].set(i)
 	}
-	return true
 }
 
 // adoptKind offers at most max entries of one kind to own flows, and says how

@@ -146,6 +146,12 @@ func (h *host) commit(max int) error {
 // apply is the kernel table: a tuple, in either direction, is one entry's.
 func (h *host) apply(op *conntrack.Op, tok Token) error {
 	k := op.Flow.Key()
+	if op.Kind == conntrack.OpRenew {
+		if _, ok := h.holder(&k); !ok {
+			op.Err = unix.ENOENT
+		}
+		return nil
+	}
 	if op.Kind != conntrack.OpCreate {
 		if f, ok := h.holder(&k); ok {
 			if op.Kind == conntrack.OpDelete && tok&tokenRoom == 0 {

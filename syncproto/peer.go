@@ -174,6 +174,7 @@ func (p *Peer) tick(now int64) {
 	p.out.timeouts(now)
 	p.out.resendSlice()
 	p.view.sweepSlice(now)
+	p.view.renewSlice(now)
 	if p.out.seq >= maxSequence-1<<20 {
 		p.session.renew(now)
 	}

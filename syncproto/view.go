@@ -42,6 +42,7 @@ type View struct {
 	slots [kinds][]*[chunkSize]uint64
 	want  [kinds]bitmap // entries to be created or replaced in the kernel table
 	ends  [kinds]bitmap // dead entries to be deleted there
+	aging [kinds]bitmap // entries whose timeout there is to be set anew
 
 	live, former int
 	complete     bool
@@ -53,6 +54,7 @@ type View struct {
 	adopt        [kinds]uint32 // where Adopt goes on
 	late         bool          // entries came since Adopt began
 	scan         scanning
+	renewing     renewing
 	forgetting   forgetting
 	forgotten    bool // since then some may not have been written
 	stats        ViewStats
@@ -67,7 +69,7 @@ type ViewStats struct {
 	NotOwner                                 uint64 // deletions that stopped at the view
 	Swept                                    uint64 // former flows that did not come back
 	Clashes, Refused                         uint64 // the kernel table's word, given up
-	Committed, Deleted, Retried              uint64
+	Committed, Deleted, Retried, Renewed     uint64
 }
 
 func (v *View) init(n *Node) {
@@ -301,6 +303,7 @@ func (v *View) names(t *table, i uint32, k *conntrack.Key) bool {
 func (v *View) free(t *table, i uint32) {
 	v.want[t.kind].clear(i)
 	v.ends[t.kind].clear(i)
+	v.aging[t.kind].clear(i)
 	t.release(i)
 }
 

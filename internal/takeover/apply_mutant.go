@@ -17,7 +17,23 @@ func (c *Committer) apply(ops []conntrack.Op) error {
 	if mutant.UpdateOnly {
 		return c.update(ops)
 	}
+	if mutant.NoRefresh {
+		return c.age(ops)
+	}
 	return c.kernel.Apply(ops)
+}
+
+// age is a mutant's: no timeout is set anew.
+func (c *Committer) age(ops []conntrack.Op) error {
+	for i := range ops {
+		if ops[i].Kind == conntrack.OpRenew {
+			continue
+		}
+		if err := c.kernel.Apply(ops[i : i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // update is a mutant's: what is there stays, windows and all, as if it had been

@@ -374,6 +374,7 @@ func (c *Committer) makeRoom(ops []conntrack.Op) error {
 func (c *Committer) count(ops []conntrack.Op, resumed bool) {
 	for i := range ops {
 		switch op := &ops[i]; {
+		case op.Kind == conntrack.OpRenew: // one that is not there is created next
 		case errors.Is(op.Err, unix.EEXIST) && resumed: // as it should be
 		case errors.Is(op.Err, unix.EEXIST):
 			c.clashes.Add(1)
