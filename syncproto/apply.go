@@ -161,7 +161,7 @@ func (v *View) put(t *table, w *uint64, i uint32, rec *flowRecord, stale, ripe b
 	}
 	v.settle(t, i, &rec.flow, stale, ripe)
 	if fresh {
-		v.renewSoon(t, i)
+		v.renewLeft(t, i)
 	}
 }
 

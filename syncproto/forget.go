@@ -135,7 +135,7 @@ func (v *View) forgetEntry(t *table, i uint32) {
 	default:
 		t.load(i, &v.scratch)
 		if v.keep(t, i) {
-			v.renewSoon(t, i)
+			v.renewLeft(t, i)
 			return
 		}
 		if v.n.cfg.Policy.Match(&v.scratch) == conntrack.Replicate {

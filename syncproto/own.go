@@ -276,8 +276,8 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	t := &o.tabs[kindOf(k.Family)]
 	i, ok := t.findOrig(&k)
 	if !ok {
-		if n.active && certain(d, 0) { // not yet adopted: it must not be
-			n.ended(&k)
+		if n.active {
+			n.diedUnadopted(d, &k)
 		}
 		return
 	}
@@ -290,6 +290,20 @@ func (n *Node) Died(d *conntrack.Death, now int64) {
 	case !b.has(ownHeld):
 		b.set(ownHeld)
 		o.held = append(o.held, heldDeath{slot, b.link, now + int64(n.cfg.HoldDeath)})
+	}
+}
+
+// diedUnadopted is the death of what a view brought and this Active has not made
+// its own yet. One that ended must not be adopted; one whose entry ran out did so
+// because no packet passed here while this node was Backup, and is written again.
+func (n *Node) diedUnadopted(d *conntrack.Death, k *conntrack.Key) {
+	switch {
+	case d.PortID == 0 && d.TimeLeft <= 1 && !closing(d.Flow.Proto, d.Flow.TCP.State):
+		for _, p := range n.peers {
+			p.view.Lost(k)
+		}
+	case certain(d, 0):
+		n.ended(k)
 	}
 }
 
@@ -315,11 +329,12 @@ func (o *own) deleted(k *conntrack.Key) {
 // certain says whether a death is the flow's own: it ran out, packets closed
 // it, or somebody asked for it. Others may come from a lost link or address.
 func certain(d *conntrack.Death, state uint8) bool {
-	closing := func(s conntrack.TCPState) bool {
-		return s >= conntrack.TCPFinWait && s <= conntrack.TCPClose
-	}
 	return d.PortID != 0 || d.TimeLeft <= 1 ||
-		d.Flow.Proto == unix.IPPROTO_TCP && (closing(d.Flow.TCP.State) || closing(conntrack.TCPState(state)))
+		closing(d.Flow.Proto, d.Flow.TCP.State) || closing(d.Flow.Proto, conntrack.TCPState(state))
+}
+
+func closing(proto uint8, s conntrack.TCPState) bool {
+	return proto == unix.IPPROTO_TCP && s >= conntrack.TCPFinWait && s <= conntrack.TCPClose
 }
 
 func (o *own) tick(now int64) {

@@ -63,7 +63,7 @@ func (n *Node) found(f *conntrack.Flow) (yes bool) {
 			r := remains{other: !t.sameName(i, f), judges: judges(b.proto, m.flags), is: m}
 			if b.set(viewKernel); !r.stale(b.proto, t.mutable(i)) {
 				v.want[t.kind].clear(i)
-				v.renewSoon(t, i)
+				v.renewLeft(t, i)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 // Entries are written with 600 s at least (takeover's floor), or were left behind
 // by packets of a term here, with what the kernel gives such a flow. The first
-// kind is renewed each renewRound, the second at once.
+// kind is renewed each renewRound, the second at once if that may be short.
 const (
 	renewRound = int64(200e9)
 	renewPause = int64(1e9) // between slices of a round
@@ -66,6 +66,14 @@ func (v *View) renewSlice(now int64) {
 func (v *View) renewSoon(t *table, i uint32) {
 	if b := t.at(i); b.has(flagUsed) && b.has(viewKernel) && !b.has(viewFormer|viewDead|viewBusy) && !v.want[t.kind].has(i) {
 		v.aging[t.kind].set(i)
+	}
+}
+
+// renewLeft is for an entry that a term here, or a former life of the daemon, left
+// behind: how much it has of a short timeout nobody knows.
+func (v *View) renewLeft(t *table, i uint32) {
+	if t.at(i).timeout <= longLived {
+		v.renewSoon(t, i)
 	}
 }
 

@@ -93,6 +93,28 @@ func TestFormerIsNotRenewed(t *testing.T) {
 	}
 }
 
+// An entry that ran out before the takeover, of which the kernel tells only now,
+// is no end of a flow; that somebody deleted it is.
+func TestRanOutBeforeTheTakeover(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		c := newCouple()
+		c.a.Tell(udpFlow6(1), c.now)
+		c.run(2 * time.Second)
+		v := c.ba.View()
+		renewals(v, c.now, nil)
+		c.b.SetActive(true)
+		d := conntrack.Death{Flow: *udpFlow6(1)}
+		if deleted {
+			d.PortID = 7
+		}
+		c.b.Died(&d, c.now)
+		ops, _ := v.Pending(nil, nil, 10, 0, c.now)
+		if created := len(ops) == 1 && ops[0].Kind == conntrack.OpCreate; created == deleted || v.Len() == 0 != deleted {
+			t.Errorf("deleted %t: %d flows in the view, pending %+v", deleted, v.Len(), ops)
+		}
+	}
+}
+
 // What had run out is created again, also by one that has become Active
 // meanwhile; what cannot be renewed is written anew.
 func TestRenewalRefused(t *testing.T) {
