@@ -35,10 +35,10 @@ type scanning struct {
 
 // Pending appends at most max operations that the kernel table lacks: first
 // deletions, then creations and replacements of flows whose age here is above
-// minAge; the hottest first when minAge is 0; last, timeouts to be set anew. Every Token must come back in
-// Done; until then its flow is not offered again. Sometimes a deletion with a
-// token of its own comes before the replacement that needs it, so that ops may
-// grow by max+1.
+// minAge; the hottest first when minAge is 0; last, timeouts to be set anew.
+// Every Token must come back in Done; until then its flow is not offered again.
+// Sometimes a deletion with a token of its own comes before the replacement that
+// needs it, so that ops may grow by max+1.
 //
 // While Active only flows that no told own flow covers are given, and of those
 // that came since then only creations. While a Forget is under way each call does

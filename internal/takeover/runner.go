@@ -298,7 +298,7 @@ func (r *Runner) setLenient(on bool) {
 }
 
 // fenceIsUp marks the moment in the record of a takeover; the fence of a yield
-// finds it marked already.
+// finds it marked already. until: when it falls by itself.
 func (r *Runner) fenceIsUp(until int64) {
 	now := r.cfg.Now()
 	r.mu.Lock()
