@@ -136,6 +136,7 @@ func (e *election) take(ev adverts.Event) {
 		e.ended(v)
 	case adverts.Refused:
 		e.log.Warn("election refused a command", "set", v.Set, "command", v.What)
+		e.forward(v.Set, takeover.Event{Kind: takeover.EvRefused})
 	}
 }
 

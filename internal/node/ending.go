@@ -12,6 +12,7 @@ import (
 	"github.com/tandem-ha/tandem/internal/adverts"
 	"github.com/tandem-ha/tandem/internal/control"
 	"github.com/tandem-ha/tandem/internal/event"
+	"github.com/tandem-ha/tandem/internal/takeover"
 	"github.com/tandem-ha/tandem/vrrp"
 )
 
@@ -75,6 +76,7 @@ func (e *election) ended(v adverts.Ended) {
 			delete(e.alarms, key)
 		}
 	}
+	e.forward(v.Set, takeover.Event{Kind: takeover.EvEnded})
 	delete(e.sets, v.Set)
 	delete(e.spoke, v.Set)
 	delete(e.gone, v.Set)

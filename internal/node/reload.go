@@ -23,7 +23,7 @@ import (
 // Reload is control.Changes: the configuration is read again. Of the election
 // only what changed hears of it: groups that go on as something else, and sets
 // that end and begin. If anything changed that may not, nothing is taken over.
-func (b *backend) Reload(context.Context, control.ReloadOrder) (control.Reloaded, error) {
+func (b *backend) Reload(ctx context.Context, _ control.ReloadOrder) (control.Reloaded, error) {
 	t := b.d.tracking
 	t.reloading.Lock() // one after the other
 	defer t.reloading.Unlock()
@@ -47,6 +47,10 @@ func (b *backend) Reload(context.Context, control.ReloadOrder) (control.Reloaded
 		return out, fmt.Errorf("%w: nothing was taken over", err)
 	}
 	b.d.log.Info("configuration", "file", next.Path, "changes", out.Text)
+	if followed := b.d.election.followed; slices.Contains(slices.Concat(out.Ended, out.Anew), followed) {
+		_, how := b.giveAway(ctx) // a peer that has every flow loses no packet over it
+		b.d.log.Info("configuration", "set", followed, "before", how)
+	}
 	if t.torn = b.takeOver(next, &c); t.torn != nil {
 		return out, fmt.Errorf("%w: not all was taken over: restart tandem", t.torn)
 	}

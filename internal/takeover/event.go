@@ -29,6 +29,8 @@ const (
 	EvStop                            // a clean stop is asked for
 	EvFault                           // the election waits in Initialize, or no longer: On
 	EvSending                         // our adverts leave on every interface, or not: On
+	EvRefused                         // the election did not do what ActTakeOver or ActHandOver asked for
+	EvEnded                           // the set ended: what begins is a new one, as after a restart
 	EvSwitchover                      // an operator asks for one: Order, Name of who is to be Active ("": anybody), On: with force
 	EvTakeover                        // another election made us Active, its addresses are in: Order, Cause; On: they were here all along
 	EvYield                           // another election took Active from us, its addresses are out: Order, Cause

@@ -118,6 +118,10 @@ func (m *Machine) Step(now int64, ev Event) []Action {
 		m.fault = ev.On
 	case EvSending:
 		m.sending = ev.On
+	case EvRefused:
+		m.refused()
+	case EvEnded:
+		m.held = held{}
 	default:
 		m.command(now, ev)
 	}
@@ -223,12 +227,22 @@ func (m *Machine) heard(id PeerID, s State) {
 }
 
 // takeOver has the election make this node Active. The fence stands before it is
-// asked, so that the addresses need not wait for our answer to its promotion.
+// asked, so that the addresses need not wait for our answer to its promotion, and
+// what is not in the kernel table yet is written meanwhile: packets come as soon
+// as the addresses do.
 func (m *Machine) takeOver() {
 	if !mutant.AnnounceFirst {
 		m.do(Action{Kind: ActFenceUp, D: m.timing.FenceHold})
+		m.rush()
 	}
 	m.do(Action{Kind: ActTakeOver})
+}
+
+// refused: the election did not make us Active. The fence falls by itself.
+func (m *Machine) refused() {
+	if m.stage == stageBackup {
+		m.do(Action{Kind: ActRush, On: false})
+	}
 }
 
 // rush asks for a commit of everything. Only what is reported after it counts.

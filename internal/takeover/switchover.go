@@ -26,7 +26,7 @@ func (w *wish) on() bool { return len(w.orders) > 0 }
 
 // held says that this node gave its role to a peer by a switchover. As with
 // no-preempt, it leaves it there until the peer loses the role, it gets the
-// role itself for whatever reason, or the process ends.
+// role itself for whatever reason, or the set or the process ends.
 type held struct {
 	on   bool
 	peer PeerID

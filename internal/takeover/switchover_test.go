@@ -131,6 +131,9 @@ func TestSwitchover(t *testing.T) {
 			step{8, Event{Kind: EvPreemptDue, On: true}, ""},
 			step{9, says(State{Role: RoleBackup, Complete: true, Outranked: true, Term: 5}), ""},
 			step{10, says(State{Role: RoleActive, Complete: true, Whole: true, Term: 6}), "say Backup want complete=true"}),
+		"held no longer when the set ended, as after a restart": then(held,
+			step{8, Event{Kind: EvEnded}, ""},
+			step{9, Event{Kind: EvPreemptDue, On: true}, "say Backup want complete=true"}),
 		"held although the sync link was cut": then(held,
 			step{8, Event{Kind: EvPreemptDue, On: true}, ""},
 			step{9, Event{Kind: EvPeerDown, Peer: 1}, "say Backup none complete=false"},
@@ -175,7 +178,7 @@ func TestSwitchover(t *testing.T) {
 			step{3 * time.Second / 2, Event{Kind: EvProgress}, ""}, // many flows: each batch is a sign of life
 			step{3 * time.Second, Event{Kind: EvProgress}, ""},
 			step{4 * time.Second, Event{Kind: EvCommitted, On: true}, "say Backup committed complete=true"},
-			step{5 * time.Second, says(State{Role: RoleActive, Complete: true, Phase: PhaseGo, Epoch: 7, Term: 2}), "fence up 500ms,take over"},
+			step{5 * time.Second, says(State{Role: RoleActive, Complete: true, Phase: PhaseGo, Epoch: 7, Term: 2}), "fence up 500ms,rush true,take over"},
 			step{5*time.Second + 1, Event{Kind: EvPromoting, Cause: "handed-over"},
 				"fence up 500ms,active true,fenced,rush true,note takeover: handed-over,say Active committed complete=true"},
 			step{5*time.Second + 2, Event{Kind: EvAddressesIn}, "say Active taken complete=true"},
