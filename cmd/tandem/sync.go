@@ -208,8 +208,8 @@ func writeSyncCounters(w io.Writer, s *control.SyncStatus) {
 	fmt.Fprintf(w, "at most %g MB/s to each peer: flows waited for that %s; another path was taken %s\n", float64(s.Rate)/1e6, times(c.Paced), times(c.PathChanges))
 	writeRepair(w, "", &c.Repair)
 	k := &s.Commits
-	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s; failed: %s\n",
-		number(k.Created), number(k.Replaced), number(k.Deleted), cmp.Or(reasons(k.Failed), "none"))
+	fmt.Fprintf(w, "written into the kernel table: created %s, replaced %s, deleted %s, timeouts renewed %s; failed: %s\n",
+		number(k.Created), number(k.Replaced), number(k.Deleted), number(k.Renewed), cmp.Or(reasons(k.Failed), "none"))
 	if s.TwoActives > 0 {
 		fmt.Fprintf(w, "two Actives at a time, by the sync link's word: %s\n", times(s.TwoActives))
 	}

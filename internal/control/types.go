@@ -327,7 +327,8 @@ type SyncCommits struct {
 	Created  uint64            `json:"created"`
 	Replaced uint64            `json:"replaced"`
 	Deleted  uint64            `json:"deleted"`
-	Failed   map[string]uint64 `json:"failed"` // by errno or reason
+	Renewed  uint64            `json:"renewed"` // timeouts of a Backup's entries, before they ran out
+	Failed   map[string]uint64 `json:"failed"`  // by errno or reason
 }
 
 // Capture is how flows are taken from packets.

@@ -144,9 +144,9 @@ var moves = map[string]struct {
 	ownFlows:   {func(s *control.Status) { s.Sync.OwnFlows = 3 }, []string{` 3`}},
 	ownedFlows: {func(s *control.Status) { s.Sync.OwnerOf = 3 }, []string{` 3`}},
 	commits: {func(s *control.Status) {
-		s.Sync.Commits.Created, s.Sync.Commits.Replaced, s.Sync.Commits.Deleted = 1, 2, 3
+		s.Sync.Commits = control.SyncCommits{Created: 1, Replaced: 2, Deleted: 3, Renewed: 4}
 	},
-		[]string{`{operation="create"} 1`, `{operation="delete"} 3`, `{operation="replace"} 2`}},
+		[]string{`{operation="create"} 1`, `{operation="delete"} 3`, `{operation="renew"} 4`, `{operation="replace"} 2`}},
 	commitFailures: {func(s *control.Status) { s.Sync.Commits.Failed["clash"] = 3 }, []string{`{reason="clash"} 3`}},
 
 	linkCarrier:    {link(func(l *control.SyncLink) { l.Carrier = true }), []string{`{interface="eth2"} 1`}},

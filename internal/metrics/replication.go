@@ -71,11 +71,12 @@ func counted(get func(c *control.SyncCounters) uint64) func(*control.Status, put
 var replicationMetrics = []metric{
 	{ownFlows, "Flows that this node replicates.", "", ofSync(func(s *control.SyncStatus) float64 { return float64(s.OwnFlows) })},
 	{ownedFlows, "Own flows whose last packet this node saw.", "", ofSync(func(s *control.SyncStatus) float64 { return float64(s.OwnerOf) })},
-	{commits, "Entries written into the kernel table or taken from it, by operation.", "operation", func(s *control.Status, put put) {
+	{commits, "Entries written into the kernel table, taken from it, or given another timeout, by operation.", "operation", func(s *control.Status, put put) {
 		if s.Sync != nil {
 			put(float64(s.Sync.Commits.Created), "create")
 			put(float64(s.Sync.Commits.Replaced), "replace")
 			put(float64(s.Sync.Commits.Deleted), "delete")
+			put(float64(s.Sync.Commits.Renewed), "renew")
 		}
 	}},
 	{commitFailures, "Entries that could not be written into the kernel table, by reason.", "reason", func(s *control.Status, put put) {

@@ -83,7 +83,7 @@ func (b *backend) Sync() *control.SyncStatus {
 }
 
 func commits(s takeover.CommitStats) control.SyncCommits {
-	return control.SyncCommits{Created: s.Created, Replaced: s.Replaced, Deleted: s.Deleted,
+	return control.SyncCommits{Created: s.Created, Replaced: s.Replaced, Deleted: s.Deleted, Renewed: s.Renewed,
 		Failed: map[string]uint64{"clash": s.Clashes, "refused": s.Failed}}
 }
 

@@ -42,6 +42,7 @@ type Kernel interface {
 // CommitStats counts what reached the kernel table, by outcome.
 type CommitStats struct {
 	Created, Replaced, Deleted uint64
+	Renewed                    uint64 // timeouts set anew
 	Clashes                    uint64 // another flow of this node holds the tuple
 	Displaced                  uint64 // flows whose older claimants of a tuple had to go
 	Failed                     uint64 // refused by the kernel for another reason
@@ -83,8 +84,8 @@ type Committer struct {
 	again        []conntrack.Op // of a lot, those whose tuples were taken
 	progressed   atomic.Int64   // when it was reported last, since begun
 
-	created, replaced, deleted, clashes, displaced, failed atomic.Uint64
-	lastError                                              atomic.Pointer[string]
+	created, replaced, deleted, renewed, clashes, displaced, failed atomic.Uint64
+	lastError                                                       atomic.Pointer[string]
 }
 
 // lot is one batch on its way: from the views to the kernel table, and back
@@ -157,7 +158,7 @@ func (c *Committer) Pause(d time.Duration) { c.pausedUntil.Store(int64(time.Sinc
 // Stats reads the counters.
 func (c *Committer) Stats() CommitStats {
 	s := CommitStats{Created: c.created.Load(), Replaced: c.replaced.Load(), Deleted: c.deleted.Load(),
-		Clashes: c.clashes.Load(), Displaced: c.displaced.Load(), Failed: c.failed.Load()}
+		Renewed: c.renewed.Load(), Clashes: c.clashes.Load(), Displaced: c.displaced.Load(), Failed: c.failed.Load()}
 	if e := c.lastError.Load(); e != nil {
 		s.LastError = *e
 	}
@@ -374,7 +375,7 @@ func (c *Committer) makeRoom(ops []conntrack.Op) error {
 func (c *Committer) count(ops []conntrack.Op, resumed bool) {
 	for i := range ops {
 		switch op := &ops[i]; {
-		case op.Kind == conntrack.OpRenew: // one that is not there is created next
+		case op.Kind == conntrack.OpRenew && errors.Is(op.Err, unix.ENOENT): // it is created next
 		case errors.Is(op.Err, unix.EEXIST) && resumed: // as it should be
 		case errors.Is(op.Err, unix.EEXIST):
 			c.clashes.Add(1)
@@ -386,6 +387,8 @@ func (c *Committer) count(ops []conntrack.Op, resumed bool) {
 			c.created.Add(1)
 		case op.Kind == conntrack.OpReplace:
 			c.replaced.Add(1)
+		case op.Kind == conntrack.OpRenew:
+			c.renewed.Add(1)
 		default:
 			c.deleted.Add(1)
 		}
