@@ -20,6 +20,7 @@ import (
 // Close, and by PDEATHSIG when the lab itself is killed.
 type Process struct {
 	*exec.Cmd
+	ns   *Namespace
 	done chan struct{}
 	err  error
 	out  tail
@@ -28,7 +29,7 @@ type Process struct {
 // Start runs a program in the namespace. Its output goes to w as well when w
 // is not nil; the last 64 KiB are kept for Output.
 func (n *Namespace) Start(w io.Writer, name string, args ...string) (*Process, error) {
-	p := &Process{Cmd: exec.Command(name, args...), done: make(chan struct{})}
+	p := &Process{Cmd: exec.Command(name, args...), ns: n, done: make(chan struct{})}
 	var sink io.Writer = &p.out
 	if w != nil {
 		sink = io.MultiWriter(&p.out, w)
@@ -95,8 +96,14 @@ func (p *Process) Err() error { return p.err }
 // Tail returns the last 64 KiB of what the process wrote.
 func (p *Process) Tail() string { return p.out.String() }
 
-// Stop sends a signal and waits; after the given time it kills.
+// Stop sends a signal and waits; after the given time it kills. It kills at once
+// what a power cut has halted, and finds nothing wrong with that.
 func (p *Process) Stop(sig os.Signal, wait time.Duration) error {
+	if p.ns.halted.Load() {
+		_ = p.Process.Kill()
+		<-p.done
+		return nil
+	}
 	if err := p.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal process %d: %w", p.Process.Pid, err)
 	}

@@ -167,7 +167,7 @@ func (l *Lab) Close() error {
 		}
 		for _, n := range all {
 			if n != nil {
-				kill(n.PIDs())
+				sendAll(n.PIDs(), unix.SIGKILL)
 			}
 		}
 		for _, n := range all {

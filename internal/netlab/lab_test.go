@@ -5,6 +5,7 @@ package netlab
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -169,8 +170,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A power cut takes every process with it, and the peer's sync link loses its
-// carrier but keeps its interface.
+// A power cut halts every process, power on kills it, and the peer's sync link
+// loses its carrier but keeps its interface.
 func TestPowerOff(t *testing.T) {
 	l := ForTest(t, Options{})
 	p, err := l.R1.NS.Start(nil, "sh", "-c", "sleep 60 & sleep 61")
@@ -186,13 +187,14 @@ func TestPowerOff(t *testing.T) {
 	if at < before || at > Now() {
 		t.Errorf("instant %d is not within the call", at)
 	}
-	select {
-	case <-p.Done():
-	case <-time.After(10 * time.Second):
-		t.Error("its process lives")
+	pids := l.R1.NS.PIDs()
+	if len(pids) != 3 {
+		t.Errorf("processes %v, want the shell and its children", pids)
 	}
-	if pids := l.R1.NS.PIDs(); len(pids) != 0 {
-		t.Errorf("processes %v live", pids)
+	for _, pid := range pids {
+		if s := state(pid); s != "T" {
+			t.Errorf("process %d is in state %s, want T: stopped", pid, s)
+		}
 	}
 	if _, err := l.R1.PowerOff(); err == nil {
 		t.Error("switched off twice")
@@ -204,12 +206,44 @@ func TestPowerOff(t *testing.T) {
 	if err := l.R1.PowerOn(); err != nil {
 		t.Fatal(err)
 	}
+	select {
+	case <-p.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("its process lives after power on")
+	}
+	for _, pid := range pids {
+		if s := state(pid); s != "" && s != "Z" { // whose child it is, reads its end when it likes
+			t.Errorf("process %d is in state %s after power on", pid, s)
+		}
+	}
 	if c := carrier(t, l.R2, "eth2"); c != "1" {
 		t.Errorf("carrier of the peer's eth2 is %q after power on", c)
 	}
 	link, err := l.R1.NS.Netlink().LinkByName("eth0")
 	if err != nil || link.Attrs().HardwareAddr.String() != mac {
 		t.Errorf("eth0 came back as %v, want %s (%v)", link, mac, err)
+	}
+}
+
+// state is a process's, one letter of proc_pid_stat(5); "" when there is none.
+func state(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(b), ") ")
+	return after[:min(1, len(after))]
+}
+
+// What a power cut has halted is stopped at once, without complaint.
+func TestStopWithoutPower(t *testing.T) {
+	l := ForTest(t, Options{})
+	p, err := l.R1.NS.Start(nil, "sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.R1.PowerOff(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(unix.SIGTERM, time.Minute); err != nil {
+		t.Errorf("stop: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -23,6 +24,7 @@ type Namespace struct {
 	handle netns.NsHandle
 	nl     *netlink.Handle
 	inode  uint64
+	halted atomic.Bool // its router is without power
 }
 
 // newNamespace makes and names a namespace, loopback up.
@@ -156,22 +158,35 @@ func (n *Namespace) PIDs() []int {
 	return out
 }
 
+// halt makes every process in the namespace stand still, for good: Stop, KillAll
+// and the lab's end kill it.
+func (n *Namespace) halt() {
+	n.halted.Store(true)
+	for seen := 0; ; {
+		pids := n.PIDs()
+		sendAll(pids, unix.SIGSTOP)
+		if len(pids) <= seen { // none was born meanwhile
+			return
+		}
+		seen = len(pids)
+	}
+}
+
 // KillAll sends SIGKILL to every process in the namespace until there is none,
 // for at most two seconds.
 func (n *Namespace) KillAll() {
-	kill(n.PIDs())
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		pids := n.PIDs()
 		if len(pids) == 0 {
 			return
 		}
-		kill(pids)
+		sendAll(pids, unix.SIGKILL)
 		time.Sleep(time.Millisecond)
 	}
 }
 
-func kill(pids []int) {
+func sendAll(pids []int, sig unix.Signal) {
 	for _, p := range pids {
-		_ = unix.Kill(p, unix.SIGKILL) // gone already: what we want
+		_ = unix.Kill(p, sig) // gone already: what we want
 	}
 }

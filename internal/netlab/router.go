@@ -132,12 +132,13 @@ func (r *Router) switches() []string {
 
 // PowerOff cuts the router's power and returns the instant (CLOCK_MONOTONIC
 // ns) at which its ports went dark. Its switch ports stop forwarding, then
-// everything that runs in it gets SIGKILL, then the far ends lose their
-// carrier, the sync link's included. No frame of its dying processes gets out.
+// everything that runs in it stands still, then the far ends lose their
+// carrier, the sync link's included.
 //
-// The namespace itself is destroyed by PowerOn or Close only: that holds the
-// machine's one rtnl lock for tens of milliseconds, which would be charged to
-// the router that is taking over.
+// A dead machine does nothing. Processes that are killed do: they give back
+// sockets and programs, and hold the machine's one rtnl lock and its processors
+// for some 20 ms, which would be charged to the router that is taking over. So
+// they are killed, and the namespace is destroyed, by PowerOn or Close only.
 func (r *Router) PowerOff() (at int64, err error) {
 	if r.off {
 		return 0, fmt.Errorf("power off %s: it is off", r.Name)
@@ -160,21 +161,21 @@ func (r *Router) PowerOff() (at int64, err error) {
 			err = errors.Join(err, e)
 		}
 	}
-	kill(pids)
+	sendAll(pids, unix.SIGSTOP)
 	r.off = true
 	for _, p := range dark {
 		err = errors.Join(err, r.lab.Switch.nl.LinkSetDown(p))
 	}
 	err = errors.Join(err, r.farEnd(Sync, false))
-	r.NS.KillAll()
+	r.NS.halt()
 	if err != nil {
 		return at, fmt.Errorf("power off %s: %w", r.Name, err)
 	}
 	return at, nil
 }
 
-// PowerOn destroys what the router was and builds it anew: same addresses,
-// same MACs, empty kernel table, nothing running.
+// PowerOn kills and destroys what the router was and builds it anew: same
+// addresses, same MACs, empty kernel table, nothing running.
 func (r *Router) PowerOn() error {
 	if !r.off {
 		return fmt.Errorf("power on %s: it is on", r.Name)
@@ -188,6 +189,7 @@ func (r *Router) PowerOn() error {
 			return fmt.Errorf("pull cable %q: %w", r.port(sw), err)
 		}
 	}
+	r.NS.KillAll()
 	if err := r.NS.remove(); err != nil {
 		return err
 	}
