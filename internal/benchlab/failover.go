@@ -101,7 +101,7 @@ func (s *stand) strike(ctx context.Context, sys system, f *fault) (Values, error
 	if err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, drill.ActiveDown(100, s.opts.Advert)+noticed); err != nil {
+	if err := sleep(ctx, f.limit(&s.opts)+noticed); err != nil {
 		return nil, err
 	}
 	l.AwaitHealthy(ctx, 2*s.opts.settle)
