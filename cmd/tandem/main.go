@@ -34,7 +34,8 @@ func mainCode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	err := newApp().RunContext(ctx, os.Args)
+	app := newApp()
+	err := app.RunContext(ctx, optionsFirst(app, os.Args))
 	if err == nil {
 		return 0
 	}
@@ -58,7 +59,7 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// Flags that every command takes, before or after its name.
+// Flags that every command takes, anywhere behind its object.
 var (
 	jsonFlag   = &cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print JSON", DisableDefaultText: true}
 	socketFlag = &cli.StringFlag{Name: "socket", Usage: "ask the daemon at `PATH`", Value: config.DefaultSocket}
@@ -102,7 +103,7 @@ What the kernel has; these need no daemon:
   map show|dump     BPF maps
   link show         what is attached where
 
-Options, before or after the command:
+Options, anywhere:
   -j, --json        print JSON
   -h, --help        explain; tandem OBJECT COMMAND --help says more
 

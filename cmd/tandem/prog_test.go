@@ -78,7 +78,7 @@ func output(t *testing.T, args ...string) string {
 	app := newApp()
 	var out bytes.Buffer
 	app.Writer = &out
-	if err := app.RunContext(t.Context(), append([]string{"tandem"}, args...)); err != nil {
+	if err := app.RunContext(t.Context(), optionsFirst(app, append([]string{"tandem"}, args...))); err != nil {
 		t.Fatalf("tandem %s: %v", strings.Join(args, " "), err)
 	}
 	return out.String()
