@@ -28,8 +28,8 @@ func optionsFirst(app *cli.App, args []string) []string {
 		}
 		first, commands, flags = first+1, commands[i].Subcommands, commands[i].Flags
 	}
-	if first > len(args) {
-		return args // the last option lacks its value
+	if first > len(args) || len(commands) > 0 {
+		return args // the last option lacks its value, or the command is unknown or missing
 	}
 	var options, rest []string
 	for at := first; at < len(args); at++ {

@@ -21,7 +21,10 @@ func TestOptionsFirst(t *testing.T) {
 		{"import vyos - -j", "import vyos -j -"},
 		{"import vyos -- -file -j", "import vyos -- -file -j"},
 		{"import vyos a -- -b", "import vyos a -- -b"},
-		{"vrrp nothing -x LAN", "vrrp -x nothing LAN"},
+		{"vrrp nothing -j", "vrrp nothing -j"}, // so that the command is called unknown
+		{"nothing -j", "nothing -j"},
+		{"takeover --reason R -j", "takeover --reason R -j"}, // it has a command below it
+		{"maintenance on --socket S", "maintenance on --socket S"},
 		{"vrrp detail LAN --unknown", "vrrp detail --unknown LAN"},
 		{"adverts a -b", "adverts a -b"}, // it reads its own
 		{"status --socket", "status --socket"},

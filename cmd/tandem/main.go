@@ -59,7 +59,7 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// Flags that every command takes, anywhere behind its object.
+// Flags that every command takes; --json stands before the object, too.
 var (
 	jsonFlag   = &cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print JSON", DisableDefaultText: true}
 	socketFlag = &cli.StringFlag{Name: "socket", Usage: "ask the daemon at `PATH`", Value: config.DefaultSocket}
@@ -103,7 +103,7 @@ What the kernel has; these need no daemon:
   map show|dump     BPF maps
   link show         what is attached where
 
-Options, anywhere:
+Options, before the object or behind the command:
   -j, --json        print JSON
   -h, --help        explain; tandem OBJECT COMMAND --help says more
 
