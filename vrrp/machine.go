@@ -242,8 +242,11 @@ func (in *Instance) step() int64 {
 // overslept: a peer that adopted our interval may have taken over, since
 // nothing was sent for its Active_Down_Interval (at least three intervals).
 func (in *Instance) overslept(now int64) bool {
-	return in.adver != 0 && now-in.sent > 3*in.cfg.Interval
+	return in.adver != 0 && now > in.patience()
 }
+
+// patience is how long a peer that adopted our interval waits at least.
+func (in *Instance) patience() int64 { return in.sent + 3*in.cfg.Interval }
 
 // silent: the timer ran out a full Active_Down_Interval ago, and no advert
 // that was merely lower explains it.

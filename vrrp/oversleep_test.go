@@ -33,8 +33,27 @@ func TestOversleep(t *testing.T) {
 		s.Tick(now, true)
 		want(t, s, Active)
 		wantDeadline(t, s, now+down(100, I))
+		if s.Sure() != 0 {
+			t.Error("it listens, and is sure of its role")
+		}
 		s.Tick(now+down(100, I), true)
 		want(t, s, Active, "send 100", "announce")
+		if got := s.Sure(); got != now+down(100, I)+3*I {
+			t.Errorf("sure until %d after it spoke, want three intervals", got-now-down(100, I))
+		}
+	})
+	t.Run("Active is sure until it would listen", func(t *testing.T) {
+		s, now := active(t, router(100))
+		if got := s.Sure(); got != now+3*I {
+			t.Errorf("sure for %d, want three intervals", got-now)
+		}
+		s.Wake(s.Sure() + 1)
+		if s.Sure() != 0 {
+			t.Error("sure after that time")
+		}
+		if got := backup(t, router(100)).Sure(); got != 0 {
+			t.Errorf("a Backup is sure until %d", got)
+		}
 	})
 	t.Run("Active on time does not listen", func(t *testing.T) {
 		s, now := active(t, router(100))

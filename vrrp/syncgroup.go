@@ -205,6 +205,20 @@ func (s *Set) wake(awake, now int64) {
 	}
 }
 
+// Sure is until when an Active may act on its role without another turn here: past
+// it Wake has it listen. 0: it is not Active, or listens.
+func (s *Set) Sure() (until int64) {
+	if s.state != Active || s.listen != 0 {
+		return 0
+	}
+	for i := range s.members {
+		if in := &s.members[i]; in.adver != 0 && (until == 0 || in.patience() < until) {
+			until = in.patience()
+		}
+	}
+	return until
+}
+
 func (s *Set) startListening(now int64) {
 	for i := range s.members {
 		in := &s.members[i]

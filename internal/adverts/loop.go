@@ -113,7 +113,8 @@ type set struct {
 	given   bool // the role was handed over: see linger
 	raised  bool // the devices of virtual MACs are up: see cast
 	dirty   bool
-	vouched bool // the second path is about it
+	sure    *atomic.Int64 // Sure, for the stage
+	vouched bool          // the second path is about it
 	ending  bool
 	ended   bool // the stage has been told
 }

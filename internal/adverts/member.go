@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"github.com/tandem-ha/tandem/vrrp"
 )
@@ -78,10 +79,10 @@ func (l *loop) begin(m *message) {
 	if len(members) == 0 || l.set(m.Set) != nil || l.stopping != 0 {
 		return
 	}
-	s := &set{slot: m.Set, members: members, dirty: true, vouched: m.Flags&flagOn != 0,
+	s := &set{slot: m.Set, members: members, dirty: true, sure: new(atomic.Int64), vouched: m.Flags&flagOn != 0,
 		gate: gate{gateTimeout: l.hello.GateTimeout, releaseTimeout: l.hello.ReleaseTimeout, term: l.terms}}
 	var cfg []vrrp.Config
-	o := order{kind: orderBegin, set: s.slot, vouched: s.vouched}
+	o := order{kind: orderBegin, set: s.slot, vouched: s.vouched, sure: s.sure}
 	for i, g := range members {
 		g.set, g.at = s, i
 		g.port.byVRID[g.cfg.VRID] = g

@@ -48,6 +48,9 @@ func (l *loop) perform(s *set) {
 		}
 		s.dirty = true
 	}
+	if until := s.Sure(); until != s.sure.Load() {
+		s.sure.Store(until)
+	}
 }
 
 // promote tells the daemon; the addresses wait for its word.

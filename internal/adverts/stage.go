@@ -23,9 +23,10 @@ type order struct {
 	term uint32
 	fd   int
 
-	linger  bool   // orderRemove: the role was handed over
-	seats   []seat // orderBegin: the members; orderGroup: one as it is to be
-	vouched bool   // orderBegin: see holdRefreshes
+	linger  bool          // orderRemove: the role was handed over
+	seats   []seat        // orderBegin: the members; orderGroup: one as it is to be
+	vouched bool          // orderBegin: see holdRefreshes
+	sure    *atomic.Int64 // orderBegin: until when the role is certain, see stageSet
 }
 
 // seat is one group of a set, on a port.
@@ -196,7 +197,7 @@ func (st *stage) timeout() int {
 	now := st.clock.now()
 	next := earlier(earlier(now+int64(time.Hour), st.said.Next()), st.nextMAC())
 	for _, ss := range st.sets {
-		next = earlier(next, ss.next(st.refresh))
+		next = earlier(next, ss.next(now, st.refresh))
 	}
 	return int(max(0, next-now+999_999) / 1_000_000)
 }

@@ -24,7 +24,7 @@ func (st *stage) set(slot uint16) *stageSet {
 // begin makes a set: the sockets of its ports, the devices of its virtual MACs,
 // and a place among the announcements for every address.
 func (st *stage) begin(o order) {
-	ss := &stageSet{slot: o.set, vouched: o.vouched}
+	ss := &stageSet{slot: o.set, vouched: o.vouched, sure: o.sure}
 	st.sets = append(st.sets, ss)
 	for _, s := range o.seats {
 		ss.ports = append(ss.ports, st.portOf(s))

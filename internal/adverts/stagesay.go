@@ -56,7 +56,7 @@ func (st *stage) say(i int, reply bool) {
 	at := st.spoken[i].at
 	v := &ss.virtual[at]
 	l, ok := st.links[v.iface]
-	if !ss.in || ss.hushed || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
+	if !ss.in || !ss.speaks(st.clock.now()) || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
 		return
 	}
 	st.garp.Send(l.Index, v.says[bit(reply)])
@@ -134,10 +134,14 @@ func (s *sleeps) slept(monotonic, boot int64) int64 {
 }
 
 func (st *stage) lookForSleep(now int64) {
-	if st.sleeps.slept(now, kernelClock(unix.CLOCK_BOOTTIME)) == 0 {
+	d := st.sleeps.slept(now, kernelClock(unix.CLOCK_BOOTTIME))
+	if d == 0 {
 		return
 	}
 	for _, ss := range st.sets {
+		if until := ss.sure.Load(); now+d > until {
+			ss.doubt = until
+		}
 		st.announce(ss, now)
 	}
 }

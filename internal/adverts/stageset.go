@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,9 +29,11 @@ type stageSet struct {
 	errs    []unix.Errno
 	macs    []*stageMAC
 	in      bool
-	hushed  bool // nothing speaks for them any more: see hush
+	hushed  bool          // nothing speaks for them any more: see hush
+	sure    *atomic.Int64 // the election thread's: until when the role is certain
+	doubt   int64         // of sure, what the machine slept past
 
-	repair   int64 // someone removed an address: put it back then, 0 no
+	repair   int64 // an address is not there: put it back then, 0 no
 	repaired int64
 	out      int64 // a lingering set: its addresses go then, 0 no
 }
@@ -43,16 +46,36 @@ type virtual struct {
 	wire         string     // the interface that its announcements leave by
 	announced    int        // index in the stage's announcements
 	failed       unix.Errno // last reported
+	gone         bool       // somebody removed it
 	says         [2][]byte  // request, reply, or twice the same; for mac
 	mac          [6]byte
 }
 
 // next is when the set has work, 0 never.
-func (ss *stageSet) next(refresh int64) int64 {
-	if !ss.in {
+func (ss *stageSet) next(now, refresh int64) int64 {
+	switch {
+	case !ss.in:
 		return ss.out
+	case !ss.speaks(now):
+		return refresh
 	}
 	return earlier(refresh, ss.repair)
+}
+
+// speaks says whether addresses may be put back and announced without an order. Not
+// so after a sleep in which another router may have taken over: the election
+// thread listens first, and orders an announcement when nobody has.
+func (ss *stageSet) speaks(now int64) bool {
+	until := ss.sure.Load()
+	return !ss.hushed && now <= until && until != ss.doubt
+}
+
+// mended: nothing is missing any more, or nothing is to be there.
+func (ss *stageSet) mended() {
+	ss.repair = 0
+	for i := range ss.virtual {
+		ss.virtual[i].gone = false
+	}
 }
 
 func (st *stage) install(ss *stageSet, o order) {
@@ -64,6 +87,7 @@ func (st *stage) install(ss *stageSet, o order) {
 		st.plan(ss)
 	}
 	ss.in, ss.hushed = true, false
+	ss.mended()
 	st.raise(ss)
 	st.put(ss)
 	if st.refresh == 0 || st.refresh < now {
@@ -124,7 +148,8 @@ func (st *stage) put(ss *stageSet) {
 // linger, on a mute device: to everybody else they are out.
 func (st *stage) remove(ss *stageSet, o order) {
 	lingers := o.linger && ss.in && len(ss.macs) > 0
-	ss.in, ss.repair = false, 0
+	ss.in = false
+	ss.mended()
 	st.hush(ss)
 	if lingers {
 		ss.out = st.clock.now() + linger
@@ -164,15 +189,14 @@ func complain(err error) {
 	}
 }
 
-// missing: someone removed an address of ours. It goes back in at once, but
-// whoever fights for it does not make us spin.
+// missing: someone removed an address of ours, or its lifetime ended while we slept.
+// It goes back in at once, but whoever fights for it does not make us spin.
 func (st *stage) missing(a vip.Address) {
 	for _, ss := range st.sets {
 		for j := range ss.addrs {
-			if ss.in && ss.repair == 0 && ss.addrs[j] == a {
+			if ss.in && ss.addrs[j] == a {
+				ss.virtual[j].gone = true
 				st.mend(ss)
-				v := &ss.virtual[j]
-				st.report(report{kind: reportAddress, set: ss.slot, group: v.group, port: v.index, on: true})
 			}
 		}
 	}
@@ -183,6 +207,20 @@ func (st *stage) mend(ss *stageSet) {
 	if ss.repair == 0 {
 		ss.repair = max(st.clock.now(), ss.repaired+repairEvery)
 	}
+}
+
+// repair puts back what is not there.
+func (st *stage) repair(ss *stageSet, now int64) {
+	ss.repaired = now
+	for i := range ss.virtual {
+		if v := &ss.virtual[i]; v.gone {
+			st.report(report{kind: reportAddress, set: ss.slot, group: v.group, port: v.index, on: true})
+		}
+	}
+	ss.mended()
+	st.raise(ss)
+	st.put(ss)
+	st.announce(ss, now)
 }
 
 // work does what is due: refresh, repair, announcements.
@@ -198,17 +236,12 @@ func (st *stage) work(now int64) {
 		if !ss.in {
 			continue
 		}
-		repair := ss.repair != 0 && now >= ss.repair
 		// A dead election thread must not keep addresses alive.
-		if (refresh || repair) && now-st.alive.Load() < deadAfter {
-			if repair {
-				st.raise(ss)
-			}
+		switch alive := now-st.alive.Load() < deadAfter; {
+		case alive && ss.repair != 0 && now >= ss.repair && ss.speaks(now):
+			st.repair(ss, now)
+		case alive && ss.repair == 0 && refresh:
 			st.put(ss)
-		}
-		if repair {
-			ss.repair, ss.repaired = 0, now
-			st.announce(ss, now)
 		}
 	}
 	st.holdRefreshes(now)

@@ -407,6 +407,46 @@ func TestFrozenActive(t *testing.T) {
 	}
 }
 
+// Frozen until its addresses ran out, it has announcements due and addresses to put
+// back when it wakes: it does neither before it has listened.
+func TestFrozenUntilAddressesEnd(t *testing.T) {
+	l := newLab(t)
+	cfg := func(priority uint8) Config {
+		g := groups(priority, 10*ms)
+		for i := range g {
+			g[i].GARP.Refresh = time.Second
+		}
+		return Config{Groups: g, GatePreempt: true}
+	}
+	heard, mac := l.ear("r1lan", 10), l.mac(1, "eth0")
+	a := l.start(1, cfg(200))
+	await[AddressesIn](a, "AddressesIn", nil)
+	b := l.start(2, cfg(100))
+	none[Promoting](b, 300*ms)
+	for range 3 {
+		syscall.Kill(a.PID(), syscall.SIGSTOP)
+		await[AddressesIn](b, "AddressesIn", nil)
+		eventually(t, 6*time.Second, "end of the lifetime", func() bool { return !a.has("eth0", "10.1.0.100") })
+		heard.announced(mac)
+		syscall.Kill(a.PID(), syscall.SIGCONT)
+		if d := await[Demoting](a, "Demoting", nil); d.Cause != vrrp.CauseOverslept {
+			t.Errorf("demoted: %+v", d)
+		}
+		none[Alarm](a, 300*ms)
+		if n := len(heard.announced(mac)); n > 0 {
+			t.Errorf("%d announcements after it woke", n)
+		}
+		if a.has("eth0", "10.1.0.100") {
+			t.Error("the address is back")
+		}
+		b.HandOver("MAIN")
+		await[Demoting](b, "Demoting", nil)
+		a.TakeOver("MAIN", 0)
+		await[AddressesIn](a, "AddressesIn", nil)
+		await[AddressesOut](b, "AddressesOut", nil)
+	}
+}
+
 // A Backup frozen for six intervals takes nothing over.
 func TestFrozenBackup(t *testing.T) {
 	l := newLab(t)
