@@ -12,6 +12,10 @@ func (n *Node) Adopt(max int, now int64) (more bool) {
 	n.now = now
 	for _, p := range n.peers {
 		v := &p.view
+		if v.reclaiming() {
+			more = true
+			continue
+		}
 		for k := range v.tabs {
 			max -= v.adoptKind(&v.tabs[k], max, now)
 		}
@@ -44,23 +48,13 @@ func (o *own) adoptFlow(f *conntrack.Flow, at int64, now int64) {
 // Reclaim is for an Active beside which the peer was Active too, until now: its
 // flows went through the peer, so what packets told here before no longer
 // counts against them. All of its view is uncommitted again, as replacements,
-// and Adopt takes it anew.
+// and Adopt takes it anew, once Pending has done the Forget that this begins.
 func (n *Node) Reclaim(p *Peer, now int64) {
 	n.now = now
 	v := &p.view
-	var k conntrack.Key
-	for kind := range v.tabs {
-		t := &v.tabs[kind]
-		for i := range t.size {
-			if b := t.at(i); b.has(flagUsed) && !b.has(viewDead) {
-				t.key(i<<1, &k)
-				n.own.untell(&k)
-			}
-		}
-	}
 	v.Forget()
 	v.forgetLate()
-	v.finishForget()
+	v.forgetting.reclaim = true
 	v.adopt, v.late = [kinds]uint32{}, false
 }
 

@@ -178,6 +178,30 @@ func BenchmarkRelease(b *testing.B) {
 	}
 }
 
+// BenchmarkReclaim is the same where two were Active and the peer gave the role up.
+func BenchmarkReclaim(b *testing.B) {
+	c := warm(1_000_000)
+	c.b.SetActive(true)
+	v, most := c.ba.View(), time.Duration(0)
+	held := func(fn func()) {
+		began := time.Now()
+		fn()
+		most = max(most, time.Since(began))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		for i := range uint32(1_000_000) {
+			c.b.Tell(tcpFlow(i), c.now)
+		}
+		b.StartTimer()
+		held(func() { c.b.Reclaim(c.ba, c.now) })
+		for v.Forgetting() {
+			held(func() { v.Done(nil, nil); v.Pending(nil, nil, 0, 0, c.now) })
+		}
+	}
+	b.ReportMetric(float64(most.Microseconds()), "µs-held")
+}
+
 // BenchmarkJoin is the whole of a million flows going to a peer that has none.
 func BenchmarkJoin(b *testing.B) {
 	const flows = 1000000

@@ -13,6 +13,7 @@ const forgetPace = 8192
 // than heartbeats may be silent.
 type forgetting struct {
 	running bool
+	reclaim bool // Reclaim's: each entry's own flow is untold as well
 	kind    kind
 	pos     uint32
 	size    [kinds]uint32 // of the tables then: what came later is as it is said
@@ -22,7 +23,7 @@ type forgetting struct {
 // not restored here and so has stale windows, or when somebody flushed the
 // kernel table. Pending does it, slice by slice, ahead of what it gives.
 func (v *View) Forget() {
-	v.forgetting, v.forgotten = forgetting{}, true
+	v.forgetting, v.forgotten = forgetting{reclaim: v.reclaiming()}, true
 	for k := range v.tabs {
 		v.forgetting.size[k] = v.tabs[k].size
 		v.forgetting.running = v.forgetting.running || v.tabs[k].size > 0
@@ -108,11 +109,10 @@ func (v *View) forgetLate() {
 	}
 }
 
-// finishForget does the rest of a Forget at once.
-func (v *View) finishForget() {
-	for v.forgetting.running {
-		v.forgetSlice()
-	}
+// reclaiming says whether own flows are still to be untold. A node that left
+// Active has none that are told.
+func (v *View) reclaiming() bool {
+	return v.n.active && v.forgetting.running && v.forgetting.reclaim
 }
 
 // catchUp forgets an entry that is about to change before its turn.
@@ -128,6 +128,11 @@ func (v *View) forgetEntry(t *table, i uint32) {
 		return
 	}
 	b.clear(viewLate | viewClash) // of a dead one too: it may come back
+	if v.reclaiming() && !b.has(viewDead) {
+		var k conntrack.Key
+		t.key(i<<1, &k)
+		v.n.own.untell(&k)
+	}
 	switch {
 	case b.has(viewDead):
 	case b.has(viewBusy):
