@@ -61,13 +61,17 @@ compare() {
 	return $code
 }
 
-# faults strikes in each way, at each interval; a tenth of it beside keepalived.
+# faults strikes in each way, at each interval; a tenth of it beside keepalived, and
+# of halts that are shorter and longer.
 faults() {
-	local fault interval code=0 n=${PROOF_FAULTS:-100}
+	local fault interval length code=0 n=${PROOF_FAULTS:-100}
 	for interval in 1s 100ms 10ms; do
 		for fault in power link kill stop freeze; do
 			bin/tandem-lab bench failover --fault "$fault" --interval "$interval" --flows 1000 -n 1 --strikes "$n" --save "$record/faults" || code=1
 			bin/tandem-lab bench failover --fault "$fault" --interval "$interval" --flows 1000 -n 1 --strikes $(((n + 9) / 10)) --compare --save "$record/faults/beside" || code=1
+		done
+		for length in 200ms 5s; do
+			bin/tandem-lab bench failover --fault freeze --freeze "$length" --interval "$interval" --flows 1000 -n 1 --strikes $(((n + 9) / 10)) --compare --save "$record/faults/beside" || code=1
 		done
 	done
 	bin/tandem-lab bench busy --interval 10ms --for 10m --compare -n 1 --save "$record" || code=1

@@ -37,6 +37,7 @@ type Options struct {
 const (
 	defaultAdvert = 100 * time.Millisecond
 	defaultFault  = "power"
+	defaultFreeze = 500 * time.Millisecond
 )
 
 // bench is one thing to measure.
@@ -83,7 +84,7 @@ func (b *bench) fill(o Options) (Options, error) {
 		o.Fault = defaultFault
 	}
 	if o.Freeze == 0 {
-		o.Freeze = 500 * time.Millisecond
+		o.Freeze = defaultFreeze
 	}
 	if o.For == 0 {
 		o.For = time.Minute

@@ -35,6 +35,8 @@ func (f *fault) limit(o *Options) time.Duration {
 	return drill.ActiveDown(100, o.Advert) + 3*time.Millisecond
 }
 
+const freezeFault = "freeze"
+
 var faults = []fault{
 	{"power", "its power is cut", false, true, func(_ context.Context, s *stand, _ system) (func() error, error) {
 		_, err := s.lab.R1.PowerOff()
@@ -50,7 +52,7 @@ var faults = []fault{
 	{"stop", "its daemons are stopped, the one that elects first", true, true, func(_ context.Context, s *stand, sys system) (func() error, error) {
 		return nil, signal(sys.daemons(s.lab.R1), unix.SIGTERM)
 	}},
-	{"freeze", "all of its processes stand still for a time, and go on", false, false, freeze},
+	{freezeFault, "all of its processes stand still for a time, and go on", false, false, freeze},
 }
 
 // FaultNames lists the faults of bench failover.

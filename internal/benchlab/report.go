@@ -74,15 +74,20 @@ type Report struct {
 	Rate    int       `json:"rate"`
 	LifeMS  int64     `json:"life_ms"`
 	Advert  string    `json:"advertise_interval"`
-	Fault   string    `json:"fault,omitempty"` // of bench failover
+	Fault   string    `json:"fault,omitempty"`  // of bench failover
+	Freeze  string    `json:"freeze,omitempty"` // how long fault freeze lasts
 	Figures []Figure  `json:"figures"`
 	Runs    []Sample  `json:"runs"`
 	Summary []Summary `json:"summary"`
 }
 
 func newReport(b *bench, o *Options) *Report {
-	return &Report{Bench: b.name, About: b.about, Begun: time.Now(), Machine: machine(), Figures: b.figures,
+	r := &Report{Bench: b.name, About: b.about, Begun: time.Now(), Machine: machine(), Figures: b.figures,
 		Flows: o.Flows, Rate: o.Rate, LifeMS: o.Life.Milliseconds(), Advert: o.Advert.String(), Fault: b.faultOf(o)}
+	if r.Fault == freezeFault {
+		r.Freeze = o.Freeze.String()
+	}
+	return r
 }
 
 // faultOf names the fault, where one strikes.
@@ -98,6 +103,9 @@ func (r *Report) file() string {
 	name := r.Bench
 	if r.Fault != "" && r.Fault != defaultFault {
 		name += "-" + r.Fault
+	}
+	if r.Freeze != "" && r.Freeze != defaultFreeze.String() {
+		name += "-" + r.Freeze
 	}
 	if r.Advert != "" && r.Advert != defaultAdvert.String() {
 		name += "-" + r.Advert
@@ -236,10 +244,15 @@ func number(v float64) string {
 
 // title is what was measured.
 func (r *Report) title() string {
-	if f, err := faultOf(r.Fault); err == nil {
+	f, err := faultOf(r.Fault)
+	switch {
+	case err != nil:
+		return r.About
+	case r.Freeze != "":
+		return r.About + ": " + f.about + " (" + r.Freeze + ")"
+	default:
 		return r.About + ": " + f.about
 	}
-	return r.About
 }
 
 // Text prints the summary for people.

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Save writes the report as BENCH.json and a picture of it as BENCH.svg; fault and
-// interval are part of the name where they are not the default.
+// Save writes the report as BENCH.json and a picture of it as BENCH.svg; fault, its
+// length and interval are part of the name where they are not the default.
 func (r *Report) Save(dir string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
