@@ -105,7 +105,7 @@ func (r *Report) file() string {
 		name += "-" + r.Fault
 	}
 	if r.Freeze != "" && r.Freeze != defaultFreeze.String() {
-		name += "-" + r.Freeze
+		name += r.Freeze // no dash: it could be an interval
 	}
 	if r.Advert != "" && r.Advert != defaultAdvert.String() {
 		name += "-" + r.Advert

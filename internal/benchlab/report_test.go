@@ -80,6 +80,23 @@ func TestText(t *testing.T) {
 	}
 }
 
+// Reports of one folder have names of their own.
+func TestFile(t *testing.T) {
+	for want, r := range map[string]Report{
+		"failover":               {Bench: failoverName, Fault: defaultFault, Advert: "100ms"},
+		"failover-10ms":          {Bench: failoverName, Fault: defaultFault, Advert: "10ms"},
+		"failover-link-1s":       {Bench: failoverName, Fault: "link", Advert: "1s"},
+		"failover-freeze-1s":     {Bench: failoverName, Fault: freezeFault, Freeze: "500ms", Advert: "1s"},
+		"failover-freeze1s":      {Bench: failoverName, Fault: freezeFault, Freeze: "1s", Advert: "100ms"},
+		"failover-freeze5s-10ms": {Bench: failoverName, Fault: freezeFault, Freeze: "5s", Advert: "10ms"},
+		"busy-10ms":              {Bench: "busy", Advert: "10ms"},
+	} {
+		if got := r.file(); got != want {
+			t.Errorf("%+v is saved as %s, want %s", r, got, want)
+		}
+	}
+}
+
 // What is saved can be read again, and the picture is XML.
 func TestSave(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
