@@ -81,6 +81,7 @@ const (
 	refreshEvery = int64(time.Second)            // of a lifetime of vip.Lifetime
 	deadAfter    = int64(2 * time.Second)        // an election thread that did not turn for so long
 	repairEvery  = int64(200 * time.Millisecond) // at most, per set
+	repairLater  = int64(20 * time.Millisecond)  // until it is asked again whether it may be done
 	queueLength  = 4096
 )
 
@@ -197,7 +198,7 @@ func (st *stage) timeout() int {
 	now := st.clock.now()
 	next := earlier(earlier(now+int64(time.Hour), st.said.Next()), st.nextMAC())
 	for _, ss := range st.sets {
-		next = earlier(next, ss.next(now, st.refresh))
+		next = earlier(next, ss.next(st.refresh))
 	}
 	return int(max(0, next-now+999_999) / 1_000_000)
 }

@@ -56,7 +56,7 @@ func (st *stage) say(i int, reply bool) {
 	at := st.spoken[i].at
 	v := &ss.virtual[at]
 	l, ok := st.links[v.iface]
-	if !ss.in || !ss.speaks(st.clock.now()) || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
+	if !ss.in || !st.speaks(ss, st.clock.now()) || ss.errs[at] != 0 || !ok || l.MAC == ([6]byte{}) || v.build(l.MAC) != nil {
 		return
 	}
 	st.garp.Send(l.Index, v.says[bit(reply)])

@@ -52,23 +52,24 @@ type virtual struct {
 }
 
 // next is when the set has work, 0 never.
-func (ss *stageSet) next(now, refresh int64) int64 {
-	switch {
-	case !ss.in:
+func (ss *stageSet) next(refresh int64) int64 {
+	if !ss.in {
 		return ss.out
-	case !ss.speaks(now):
-		return refresh
 	}
 	return earlier(refresh, ss.repair)
 }
 
 // speaks says whether addresses may be put back and announced without an order. Not
-// so after a sleep in which another router may have taken over: the election
-// thread listens first, and orders an announcement when nobody has.
-func (ss *stageSet) speaks(now int64) bool {
+// so for a dead election thread, nor after a sleep in which another router may have
+// taken over: the election listens first, and orders an announcement when nobody has.
+func (st *stage) speaks(ss *stageSet, now int64) bool {
 	until := ss.sure.Load()
-	return !ss.hushed && now <= until && until != ss.doubt
+	return !ss.hushed && st.lives(now) && now <= until && until != ss.doubt
 }
+
+// lives says whether the election thread does: a dead one must not keep addresses
+// alive.
+func (st *stage) lives(now int64) bool { return now-st.alive.Load() < deadAfter }
 
 // mended: nothing is missing any more, or nothing is to be there.
 func (ss *stageSet) mended() {
@@ -236,11 +237,12 @@ func (st *stage) work(now int64) {
 		if !ss.in {
 			continue
 		}
-		// A dead election thread must not keep addresses alive.
-		switch alive := now-st.alive.Load() < deadAfter; {
-		case alive && ss.repair != 0 && now >= ss.repair && ss.speaks(now):
+		switch due := ss.repair != 0 && now >= ss.repair; {
+		case due && st.speaks(ss, now):
 			st.repair(ss, now)
-		case alive && ss.repair == 0 && refresh:
+		case due:
+			ss.repair = now + repairLater
+		case ss.repair == 0 && refresh && st.lives(now):
 			st.put(ss)
 		}
 	}
